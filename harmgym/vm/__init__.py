@@ -1,0 +1,1 @@
+"""Machines: start, snapshot, clone, look at and type into a desktop VM."""
