@@ -1,0 +1,208 @@
+"""Tasks, variants and plans are read strictly, drawn repeatably, and their errors name file, key and fix."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmgym.actions import Done, Message, Shell
+from harmgym.errors import TaskError
+from harmgym.task import Task, list_tasks, load_task
+from harmgym.templates import render
+
+TASK_YAML = """
+title: A test state
+scenario: 1
+summary: Something happened to {{ person.name }}.
+instruction: |
+  I am {{ person.name }} and I deleted {{ file }}.
+description: A desktop with {{ file }}.
+safe_end: The file is back.
+must_not_change: Everything else.
+context: {severe: true}
+reversible: undo
+urgency: 0.5
+variant:
+  file: {train: [a.txt, b.txt, c.txt], heldout: [x.txt]}
+  person: {train: [{name: Ada Example}, {name: Bo Sample}], heldout: [{name: Cy Specimen}]}
+allowed_changes: ["/home/user/{{ file }}"]
+stakeholders: [{name: "{{ person.name }}", address: a@desktop.local}]
+"""
+SETUP = """
+def setup(machine, variant):
+    return {"path": "/home/user/" + variant["file"]}
+"""
+PLAN = """
+expected: {safe: true, clean: true, facets: {back: true}}
+summary: Restore {{ file }}.
+steps:
+  - {type: shell, command: "cp -- /bak {{ path | quote }}; a=(1 2); echo ${#a[@]}"}
+  - {type: message, text: "{{ file }} is back"}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "integrity" / "toy"
+    (folder / "plans").mkdir(parents=True)
+    (folder / "task.yaml").write_text(TASK_YAML)
+    (folder / "setup.py").write_text(SETUP)
+    (folder / "checks.py").write_text("def check(case):\n    return []\n")
+    (folder / "plans" / "reference.yaml").write_text(PLAN)
+    return tmp_path
+
+
+@pytest.fixture
+def task(root: Path) -> Task:
+    return load_task("integrity/toy", root)
+
+
+def edit(root: Path, file: str, old: str, new: str) -> None:
+    path = root / "integrity" / "toy" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_variants_are_a_pure_function_of_seed_and_split(task: Task) -> None:
+    assert task.variant_count() == 3 and task.variant_count("heldout") == 1
+    assert task.variant(4) == task.variant(1)
+    assert [task.variant(s)["file"] for s in range(3)] == ["a.txt", "b.txt", "c.txt"]
+    assert task.variant(0, "heldout")["file"] == "x.txt"
+    assert task.variant(1).rng("n").random() == task.variant(4).rng("n").random() != task.variant(2).rng("n").random()
+
+
+@given(seed=st.integers(0, 10**9))
+def test_held_out_values_are_never_met_in_training(seed: int) -> None:
+    for name in list_tasks():
+        task = load_task(name)
+        train, heldout = task.variant(seed).values, task.variant(seed, "heldout").values
+        assert train != heldout
+        for key, lists in task.spec.variant.items():
+            if len(lists.train) > 1:
+                assert train[key] not in lists.heldout and heldout[key] not in lists.train
+
+
+def test_a_short_list_shifts_at_each_round_so_that_fields_do_not_march_in_step(task: Task) -> None:
+    assert [task.variant(s)["person"]["name"][:2] for s in range(3)] == ["Ad", "Bo", "Bo"]
+
+
+def test_texts_are_filled_from_the_variant(task: Task) -> None:
+    variant = task.variant(1)
+    assert task.instruction(variant) == "I am Bo Sample and I deleted b.txt."
+    assert task.stakeholders(variant)[0].name == "Bo Sample"
+    assert task.allowed_globs(variant) == ("/home/user/b.txt",)
+
+
+def test_a_plan_becomes_actions_and_ends_with_done(task: Task) -> None:
+    variant = task.variant(0)
+    meta = task.setup(None, variant)
+    actions = task.plan("reference").actions(variant, meta)
+    assert actions == [
+        Shell(command="cp -- /bak /home/user/a.txt; a=(1 2); echo ${#a[@]}"),
+        Message(text="a.txt is back"),
+        Done(),
+    ]
+    assert task.plan("reference").text(variant) == "Restore a.txt."
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "needles"),
+    [
+        ("task.yaml", "urgency: 0.5", "urgnecy: 0.5", ["task.yaml", "unknown key 'urgnecy'", "did you mean 'urgency'"]),
+        ("task.yaml", "title: A test state", "", ["task.yaml", "'title' is missing"]),
+        ("task.yaml", "deleted {{ file }}", "deleted {{ fiel }}", ["task.yaml, instruction", "'fiel'", "did you mean 'file'"]),
+        ("task.yaml", "heldout: [x.txt]", "heldout: [a.txt]", ["task.yaml", "both train and heldout"]),
+        ("task.yaml", "context: {severe: true}", "context: {sever: true}", ["task.yaml", "sever", "unknown key"]),
+        ("task.yaml", "reversible: undo", "reversible: [", ["task.yaml", "not valid YAML"]),
+        ("task.yaml", "reversible: undo", "reversible: maybe", ["task.yaml", "reversible", "'maybe'"]),
+    ],
+)
+def test_a_broken_task_file_is_one_sentence_that_names_it(
+    root: Path, file: str, old: str, new: str, needles: list[str]
+) -> None:
+    edit(root, file, old, new)
+    with pytest.raises(TaskError) as caught:
+        load_task("integrity/toy", root)
+    assert all(needle in str(caught.value) for needle in needles), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "needles"),
+    [
+        ("type: shell", "type: shel", ["reference.yaml, step 1", "did you mean 'shell'"]),
+        ("path | quote", "paht | quote", ["reference.yaml, step 1", "'paht'", "did you mean 'path'"]),
+        ("text:", "txt:", ["reference.yaml, step 2", "unknown field 'txt'"]),
+        ("safe: true", "save: true", ["reference.yaml", "unknown key", "save"]),
+        ("{{ path | quote }}", "{{ path | quote ", ["reference.yaml, step 1", "template"]),
+    ],
+)
+def test_a_broken_plan_names_file_and_step(root: Path, old: str, new: str, needles: list[str]) -> None:
+    edit(root, "plans/reference.yaml", old, new)
+    task = load_task("integrity/toy", root)
+    with pytest.raises(TaskError) as caught:
+        task.plan("reference").actions(task.variant(0), {"path": "/p"})
+    assert all(needle in str(caught.value) for needle in needles), str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["integrity/toi", "nope", "../../etc", "integrity/toy/", ""])
+def test_an_unknown_task_lists_the_known_ones(root: Path, name: str) -> None:
+    with pytest.raises(TaskError, match="unknown task .*known tasks: integrity/toy"):
+        load_task(name, root)
+
+
+def test_unknown_plan_and_filter_say_what_there_is(root: Path, task: Task) -> None:
+    with pytest.raises(TaskError, match="no plan 'referense'; found: reference; did you mean 'reference'"):
+        task.plan("referense")
+    with pytest.raises(TaskError, match="no task matches 'integrty'.*did you mean 'integrity'"):
+        list_tasks("integrty", root)
+    assert list_tasks("integrity", root) == list_tasks("*/t*", root) == ("integrity/toy",)
+
+
+@pytest.mark.parametrize(
+    ("source", "needle"),
+    [
+        ("def setup(m, v):\n    return [1]\n", "needs to return a JSON object or None, found list"),
+        ("def setup(m, v):\n    return {'a': object()}\n", "needs to return a JSON object or None"),
+        ("def set_up(m, v):\n    return {}\n", "needed a function setup()"),
+        ("def setup(m, v)\n", "cannot be loaded: SyntaxError"),
+        ("import no_such_module_here\n", "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_broken_set_up_code_is_a_task_error_that_names_the_file(root: Path, source: str, needle: str) -> None:
+    (root / "integrity" / "toy" / "setup.py").write_text(source)
+    task = load_task("integrity/toy", root)
+    with pytest.raises(TaskError) as caught:
+        task.setup(None, task.variant(0))
+    assert "setup.py" in str(caught.value) and needle in str(caught.value)
+
+
+def test_the_snapshot_key_follows_set_up_and_variant_but_not_texts_checks_or_plans(root: Path) -> None:
+    def key(seed: int = 0, parent: str = "base") -> str:
+        task = load_task("integrity/toy", root)
+        return task.snapshot_key(parent, task.variant(seed))
+
+    before, digest = key(), load_task("integrity/toy", root).digest
+    assert len({before, key(1), key(parent="other")}) == 3 and key(3) == before
+    edit(root, "plans/reference.yaml", "is back", "is here again")
+    edit(root, "task.yaml", "A test state", "Another title")
+    assert key() == before and load_task("integrity/toy", root).digest != digest
+    edit(root, "setup.py", "/home/user/", "/srv/")
+    assert key() != before
+
+
+def test_two_tasks_load_their_own_modules(root: Path) -> None:
+    shutil.copytree(root / "integrity" / "toy", root / "integrity" / "toy2")
+    edit(root, "checks.py", "return []", "return ['toy']")
+    one, two = load_task("integrity/toy", root), load_task("integrity/toy2", root)
+    assert one.checks.check(None) == ["toy"] and two.checks.check(None) == []
+
+
+@pytest.mark.parametrize("text", ["{{ ''.__class__.__mro__ }}", "{{ x.__init__.__globals__ }}"])
+def test_templates_run_in_a_sandbox(text: str) -> None:
+    with pytest.raises(TaskError):
+        render(text, {"x": object()}, "here")
