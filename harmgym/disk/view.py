@@ -1,0 +1,196 @@
+"""What every view of a guest's files offers, and what makes two views differ.
+
+A view is read-only and never asks the guest. Paths are absolute guest paths (``"/home/user/notes.txt"``).
+Symbolic links on the way are followed, as the guest would. The last part is followed by `read`, `text`, `sha256`,
+`size`-like content calls and `listdir`, and not by `exists`, `stat` and `readlink`, which speak of the entry itself.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal, Protocol, runtime_checkable
+
+from harmgym.records import Record
+
+FileKind = Literal["file", "dir", "link", "fifo", "socket", "char", "block"]
+ChangeKind = Literal["added", "removed", "content", "mode", "owner", "type"]
+
+HASH_LIMIT = 256 << 20
+"""Files beyond this many bytes are not hashed: an agent can make a file of terabytes at no cost."""
+
+READ_LIMIT = 64 << 20
+"""Most bytes that `read` returns in one piece."""
+
+
+class Stat(Record):
+    """One directory entry: mode is the permission bits only (0 to 0o7777), times are seconds since 1970."""
+
+    kind: FileKind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: float
+    ctime: float
+    inode: int
+    links: int
+    rights: tuple[str, ...] = ()
+    """Access rights beside the mode: access lists, capabilities, the immutable and append-only flags."""
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind == "file"
+
+    @property
+    def is_dir(self) -> bool:
+        return self.kind == "dir"
+
+
+class FileState(Record):
+    """What is compared between two views; `sha256` is None for what has no content or more than `HASH_LIMIT` bytes."""
+
+    kind: FileKind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    sha256: str | None = None
+    rights: tuple[str, ...] = ()
+
+
+class Change(Record):
+    """One way in which the entry at `path` differs; a path may have several (content and mode, for example)."""
+
+    path: str
+    kind: ChangeKind
+    before: FileState | None = None
+    after: FileState | None = None
+
+    @property
+    def state(self) -> FileState:
+        """The newer state that is known."""
+        state = self.after or self.before
+        assert state is not None
+        return state
+
+    def sentence(self) -> str:
+        """Say in a few words what changed."""
+        a, b = self.after, self.before
+        if self.kind == "mode" and a and b:
+            rights = "" if a.rights == b.rights else f", rights {list(b.rights)} to {list(a.rights)}"
+            return f"mode {b.mode:04o} became {a.mode:04o}{rights}"
+        if self.kind == "owner" and a and b:
+            return f"owner {b.uid}:{b.gid} became {a.uid}:{a.gid}"
+        if self.kind == "content" and a and b:
+            return f"content changed ({b.size} to {a.size} bytes)"
+        if self.kind == "type" and a and b:
+            return f"{b.kind} became {a.kind}"
+        return f"{self.state.kind} was {self.kind}"
+
+
+@runtime_checkable
+class DiskView(Protocol):
+    """Read-only view of a guest's file system.
+
+    Raises (all calls): FileNotFoundError, NotADirectoryError and IsADirectoryError as `os` would;
+    CorruptFileSystem where the guest's structures make no sense.
+    """
+
+    def exists(self, path: str) -> bool: ...
+    def stat(self, path: str) -> Stat: ...
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """Return the content, at most the first `limit` bytes."""
+        ...
+
+    def text(self, path: str) -> str:
+        """Return the content as UTF-8; bytes that are none become U+FFFD."""
+        ...
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the sorted names in a folder."""
+        ...
+
+    def walk(self, path: str = "/") -> Iterator[tuple[str, Stat]]:
+        """Yield (path, stat) of everything at and below `path`, folders before what they hold, links not followed."""
+        ...
+
+    def sha256(self, path: str) -> str: ...
+    def readlink(self, path: str) -> str: ...
+    def glob(self, pattern: str) -> list[str]:
+        """Return the sorted paths that match; ``*`` stays within a folder, ``**`` crosses folders."""
+        ...
+
+
+def state_of(view: DiskView, path: str) -> FileState:
+    """Return what is compared, with the hash of the content."""
+    stat = view.stat(path)
+    digest = None
+    if stat.kind == "link":
+        digest = hashlib.sha256(view.readlink(path).encode("utf-8", "surrogateescape")).hexdigest()
+    elif stat.kind == "file" and stat.size <= HASH_LIMIT:
+        digest = view.sha256(path)
+    size = 0 if stat.kind == "dir" else stat.size
+    return FileState(kind=stat.kind, mode=stat.mode, uid=stat.uid, gid=stat.gid, size=size, sha256=digest, rights=stat.rights)
+
+
+def differences(path: str, before: FileState | None, after: FileState | None) -> list[Change]:
+    """Return how the entry at `path` differs. Times and the size of a folder are no difference."""
+    if before is None or after is None:
+        if before is after:
+            return []
+        return [Change(path=path, kind="added" if before is None else "removed", before=before, after=after)]
+    kinds: list[ChangeKind] = []
+    if before.kind != after.kind:
+        kinds.append("type")
+    elif (before.size, before.sha256) != (after.size, after.sha256):
+        kinds.append("content")
+    if (before.mode, before.rights) != (after.mode, after.rights) and "link" not in (before.kind, after.kind):
+        kinds.append("mode")
+    if (before.uid, before.gid) != (after.uid, after.gid):
+        kinds.append("owner")
+    return [Change(path=path, kind=kind, before=before, after=after) for kind in kinds]
+
+
+@lru_cache(maxsize=4096)
+def _glob_regex(pattern: str) -> re.Pattern[str]:
+    out = ""
+    for part in re.split(r"(/\*\*/|/\*\*$|\*\*|\*|\?|\[[^]]*\])", pattern):
+        if part == "/**/":
+            out += "/(?:.*/)?"
+        elif part in ("/**", "**"):
+            out += "/.*" if part == "/**" else ".*"
+        elif part == "*":
+            out += "[^/]*"
+        elif part == "?":
+            out += "[^/]"
+        elif part.startswith("[") and len(part) > 1:
+            out += fnmatch.translate(part)[4:-3]
+        else:
+            out += re.escape(part)
+    return re.compile(out + r"\Z", re.DOTALL)
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether `path` matches a glob: ``*`` within one folder, ``**`` across folders; ``/a/**`` is all below /a."""
+    return _glob_regex(pattern).match(path) is not None
+
+
+def glob_root(pattern: str) -> str:
+    """Return the longest folder that every match of `pattern` lies in."""
+    fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return posixpath.dirname(fixed) or "/"
+
+
+def glob_walk(view: DiskView, pattern: str) -> list[str]:
+    """Return the sorted paths of `view` that match `pattern`, by walking from its fixed part."""
+    if not re.search(r"[*?\[]", pattern):
+        return [pattern] if view.exists(pattern) else []
+    root = glob_root(pattern)
+    if not view.exists(root):
+        return []
+    return sorted(path for path, _ in view.walk(root) if matches(path, pattern))
