@@ -1,0 +1,42 @@
+"""Waiting until a guest has nothing left to do. Only a settled guest makes a snapshot whose clones cost no CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from harmgym.errors import GuestTimeout
+from harmgym.vm.process import cpu_seconds, wait_until
+from harmgym.vm.qemu import QemuMachine
+
+BOOT_TIMEOUT_S, READY_TIMEOUT_S, IDLE_TIMEOUT_S = 240.0, 300.0, 300.0
+
+
+def wait_idle(
+    machine: QemuMachine, below: float = 0.08, window_s: float = 3.0, windows: int = 3, timeout_s: float = IDLE_TIMEOUT_S
+) -> float:
+    """Wait until QEMU used less than `below` of a core in `windows` windows in a row; return the last share.
+
+    Raises: GuestTimeout with the share that was last seen.
+    """
+    pid, quiet, share = machine.qemu.process.pid, 0, 1.0
+    deadline = time.monotonic() + timeout_s
+    while quiet < windows:
+        if time.monotonic() > deadline:
+            raise GuestTimeout(f"needed a guest below {below:.0%} of a core within {timeout_s:g} s, found {share:.0%}")
+        start, used = time.monotonic(), cpu_seconds(pid)
+        time.sleep(window_s)  # the measuring window
+        share = (cpu_seconds(pid) - used) / (time.monotonic() - start)
+        quiet = quiet + 1 if share < below else 0
+    return share
+
+
+def settle_base(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
+    """Wait from power-on until the desktop is up and idle."""
+    if not wait_until(lambda: machine.guest.greeted, BOOT_TIMEOUT_S, step_s=0.1):
+        log = machine.folder / "serial.log"
+        raise GuestTimeout(f"needed the guest daemon within {BOOT_TIMEOUT_S:g} s of power-on, found silence; see {log}")
+    progress("guest is up, waiting for the desktop and the browser")
+    machine.wait_until_succeeds(ready_command, timeout_s=READY_TIMEOUT_S)
+    progress("desktop is up, waiting until the guest is idle")
+    wait_idle(machine)
