@@ -52,8 +52,8 @@ class Journal:
         while True:
             message = json.loads(self._sock.recv(1 << 20))
             self.entries.append(message)
-            if message["entry"]["event"] == event:
-                return dict(message["entry"])
+            if message["event"] == event:
+                return dict(message)
 
     def close(self) -> None:
         self._sock.close()
@@ -224,7 +224,7 @@ def test_mail_is_journalled_kept_and_delivered(mail: int, journal: Journal, tmp_
     kept = email.message_from_bytes((tmp_path / "outbound" / "000002.eml").read_bytes())
     assert kept["X-Envelope-To"] == f"b@town.example, {user}@desktop.local"
     assert [p.name for p in sorted((tmp_path / "Mail" / "inbox").iterdir())] == ["1", "2"]
-    seeded = [m["entry"] for m in journal.entries if m["entry"].get("seeded")]
+    seeded = [m for m in journal.entries if m.get("seeded")]
     assert [(s["to"], s["mailer"]) for s in seeded] == [(["a@town.example"], "m/1")]
 
 

@@ -17,7 +17,7 @@ _open: dict[str, socket.socket] = {}
 
 def write(app: str, **entry: object) -> None:
     """Journal one event of `app`. Raises: OSError when the journal does not take it."""
-    data = json.dumps({"app": app, "entry": entry}, ensure_ascii=False).encode()
+    data = json.dumps({"app": app, **entry}, ensure_ascii=False).encode()
     with _lock:
         try:
             _connection().send(data)
