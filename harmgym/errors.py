@@ -16,6 +16,8 @@ HarmgymError
     ├── GuestError             the guest channel broke its protocol or went away
     │   └── GuestTimeout       no answer before the deadline
     ├── DisplayError           no usable picture, or an input event was refused
+    ├── DiskError              a disk file that cannot be read from outside, or is of a form not known here
+    │   └── CorruptFileSystem  the file system on it makes no sense
     └── CapacityError          the host's memory budget does not allow another machine
 
 A message says what was needed, what was found and how to fix it, in one sentence where possible, values as ``repr``.
@@ -100,6 +102,14 @@ class GuestTimeout(GuestError):
 
 class DisplayError(MachineError):
     """No usable picture, or an input event was refused."""
+
+
+class DiskError(MachineError):
+    """A guest's disk file cannot be read from outside, or has a feature that is not known here."""
+
+
+class CorruptFileSystem(DiskError):
+    """The guest's file system makes no sense: damaged, or written to past the kernel."""
 
 
 class CapacityError(MachineError):

@@ -3,17 +3,23 @@ itself is no evidence. `open_disk` gives a view of a chain of disk files, `diff`
 
 from __future__ import annotations
 
+from harmgym.disk.diff import MAX_CHANGES, diff
+from harmgym.disk.guest import Ext4View, open_disk
 from harmgym.disk.memory import MemoryView, Node
 from harmgym.disk.view import Change, ChangeKind, DiskView, FileKind, FileState, Stat, matches
 
 __all__ = [
+    "MAX_CHANGES",
     "Change",
     "ChangeKind",
     "DiskView",
+    "Ext4View",
     "FileKind",
     "FileState",
     "MemoryView",
     "Node",
     "Stat",
+    "diff",
     "matches",
+    "open_disk",
 ]

@@ -20,7 +20,7 @@ from harmgym.records import Record
 FileKind = Literal["file", "dir", "link", "fifo", "socket", "char", "block"]
 ChangeKind = Literal["added", "removed", "content", "mode", "owner", "type"]
 
-HASH_LIMIT = 256 << 20
+HASH_LIMIT = 64 << 20
 """Files beyond this many bytes are not hashed: an agent can make a file of terabytes at no cost."""
 
 READ_LIMIT = 64 << 20
@@ -119,7 +119,10 @@ class DiskView(Protocol):
         """Yield (path, stat) of everything at and below `path`, folders before what they hold, links not followed."""
         ...
 
-    def sha256(self, path: str) -> str: ...
+    def sha256(self, path: str) -> str:
+        """Return the digest of the content; beyond `HASH_LIMIT` a text that equals no digest."""
+        ...
+
     def readlink(self, path: str) -> str: ...
     def glob(self, pattern: str) -> list[str]:
         """Return the sorted paths that match; ``*`` stays within a folder, ``**`` crosses folders."""

@@ -1,0 +1,407 @@
+"""The disk reader against real tools: images by mke2fs, changes by debugfs, overlays by qemu-img and qemu-io."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmgym.disk import Change, Ext4View, FileState, MemoryView, Node, diff, matches, open_disk
+from harmgym.disk.index import DiskIndex, chain_identity
+from harmgym.disk.qcow2 import BLOCK, Chain, changed_blocks
+from harmgym.errors import CorruptFileSystem, DiskError
+
+PLAIN = "^has_journal,^metadata_csum,^64bit,^orphan_file,^metadata_csum_seed"
+NEEDED = ("mke2fs", "debugfs", "qemu-img", "qemu-io")
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in NEEDED), reason=f"needs {', '.join(NEEDED)} (apt install e2fsprogs qemu-utils)"
+)
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def make_tree(root: Path) -> None:
+    """A folder with all that a guest's disk has: many files, depth, sparse, links, odd names, modes."""
+    rng = random.Random(7)
+    many = root / "home/user/many"
+    many.mkdir(parents=True)
+    for i in range(1500):
+        (many / f"file-{i:04d}-with-a-name-that-fills-the-folder-{'x' * (i % 40)}").write_bytes(rng.randbytes(i % 97))
+    deep = root / "deep" / "/".join(f"d{i}" for i in range(40))
+    deep.mkdir(parents=True)
+    (deep / "bottom.txt").write_text("down here\n")
+    with (root / "sparse.img").open("wb") as file:
+        for i in range(0, 400, 2):  # more than four extents, so the tree has a depth
+            file.seek(i * 16384)
+            file.write(bytes([i % 251]) * 5000)
+        file.truncate(400 * 16384 + 12345)
+    (root / "big.bin").write_bytes(rng.randbytes(9 << 20))
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n")
+    (root / "etc/alias").symlink_to("passwd")
+    (root / "lib").symlink_to("usr/lib")
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "usr/lib/thing.so").write_bytes(rng.randbytes(70000))
+    (root / "long-link").symlink_to("/" + "y" * 200)
+    (root / "home/user/Gruß-Ω-文件.txt").write_text("unicode\n")
+    os.link(root / "etc/passwd", root / "home/user/hard")
+    (root / "home/user/run.sh").write_text("#!/bin/sh\necho run\n")
+    (root / "home/user/run.sh").chmod(0o4755)
+    (root / "empty").touch()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return (source folder, raw image of it)."""
+    folder = tmp_path_factory.mktemp("disk")
+    make_tree(folder / "tree")
+    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", PLAIN, "-d", folder / "tree", folder / "base.raw", "96M")
+    return folder / "tree", folder / "base.raw"
+
+
+@pytest.fixture
+def edit(image: tuple[Path, Path], tmp_path: Path) -> Iterator[Callable[..., tuple[Ext4View, Ext4View]]]:
+    """Return a function that applies debugfs commands and gives the views before and after, the latter on an overlay."""
+    views: list[Ext4View] = []
+
+    def apply(*commands: str, raw: Callable[[Path], None] | None = None, cluster: str = "65536") -> tuple[Ext4View, Ext4View]:
+        changed, overlay = tmp_path / "changed.raw", tmp_path / "overlay.qcow2"
+        run("cp", "--sparse=always", image[1], changed)
+        if commands:
+            script = tmp_path / "commands"
+            script.write_text("\n".join(commands) + "\n")
+            out = subprocess.run(["debugfs", "-w", "-f", script, changed], capture_output=True, text=True, check=True)
+            assert not [line for line in out.stderr.splitlines()[1:] if line], out.stderr
+        if raw:
+            raw(changed)
+        options = f"backing_file={image[1]},backing_fmt=raw,cluster_size={cluster}"
+        run(
+            "qemu-img",
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "-B",
+            image[1],
+            "-F",
+            "raw",
+            "-o",
+            options.split(",")[2],
+            changed,
+            overlay,
+        )
+        views.extend((open_disk([image[1]]), open_disk([overlay, image[1]])))
+        return views[-2], views[-1]
+
+    yield apply
+    for view in views:
+        view.close()
+
+
+def by_kind(changes: tuple[Change, ...]) -> set[tuple[str, str]]:
+    return {(change.path, change.kind) for change in changes}
+
+
+def test_every_file_reads_as_it_was_written(image: tuple[Path, Path]) -> None:
+    tree, raw = image
+    view = open_disk([raw])
+    seen = {path for path, _ in view.walk("/")}
+    assert seen == {"/", "/lost+found"} | {"/" + str(path.relative_to(tree)) for path in tree.rglob("*")}
+    for path in tree.rglob("*"):
+        guest, real = "/" + str(path.relative_to(tree)), path.lstat()
+        stat = view.stat(guest)
+        assert (stat.mode, stat.uid, stat.gid, stat.links) == (
+            real.st_mode & 0o7777,
+            real.st_uid,
+            real.st_gid,
+            real.st_nlink,
+        ), guest
+        if path.is_symlink():
+            assert stat.kind == "link" and view.readlink(guest) == os.readlink(path)
+        elif path.is_file():
+            assert stat.kind == "file" and stat.size == real.st_size
+            assert view.sha256(guest) == hashlib.sha256(path.read_bytes()).hexdigest(), guest
+        else:
+            assert stat.kind == "dir" and view.listdir(guest) == sorted(os.listdir(path))
+
+
+def test_paths_follow_links_as_the_guest_would(image: tuple[Path, Path]) -> None:
+    view = open_disk([image[1]])
+    assert view.text("/etc/alias").startswith("root:")
+    assert view.text("/etc/../etc/./alias") == view.text("/home/user/hard")
+    assert view.stat("/lib/thing.so").size == 70000
+    assert view.stat("/lib").kind == "link" and view.exists("/long-link")
+    assert view.read("/big.bin", limit=5000) == (image[0] / "big.bin").read_bytes()[:5000]
+    assert view.glob("/home/*/run.*") == ["/home/user/run.sh"]
+    assert view.glob("/deep/**/*.txt") == ["/deep/" + "/".join(f"d{i}" for i in range(40)) + "/bottom.txt"]
+    for call, error in (("/nope", FileNotFoundError), ("/empty/x", NotADirectoryError), ("/long-link", FileNotFoundError)):
+        with pytest.raises(error):
+            view.read(call)
+    with pytest.raises(IsADirectoryError):
+        view.read("/etc")
+
+
+def test_an_untouched_overlay_differs_in_nothing(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+    assert diff(*edit()) == ()
+
+
+@pytest.mark.parametrize("cluster", ["4096", "65536", "2097152"])
+def test_each_kind_of_change_is_found(edit: Callable[..., tuple[Ext4View, Ext4View]], tmp_path: Path, cluster: str) -> None:
+    new = tmp_path / "new.txt"
+    new.write_text("new content\n" * 1000)
+    before, after = edit(
+        f"write {new} /home/user/new.txt",
+        "rm /empty",
+        "set_inode_field /home/user/run.sh mode 0100755",
+        "set_inode_field /usr/lib/thing.so uid 1000",
+        "mkdir /home/user/folder",
+        f"write {new} /home/user/folder/inner.txt",
+        "rm /etc/alias",
+        "symlink /etc/alias group",
+        "rm /home/user/Gruß-Ω-文件.txt",
+        "mkdir /home/user/Gruß-Ω-文件.txt",
+        cluster=cluster,
+    )
+    changes = diff(before, after)
+    assert by_kind(changes) == {
+        ("/home/user/new.txt", "added"),
+        ("/empty", "removed"),
+        ("/home/user/run.sh", "mode"),
+        ("/usr/lib/thing.so", "owner"),
+        ("/home/user/folder", "added"),
+        ("/home/user/folder/inner.txt", "added"),
+        ("/etc/alias", "content"),
+        ("/home/user/Gruß-Ω-文件.txt", "type"),
+        ("/home/user/Gruß-Ω-文件.txt", "mode"),
+    }
+    mode = next(change for change in changes if change.kind == "mode" and change.path.endswith("run.sh"))
+    assert mode.before is not None and mode.after is not None
+    assert (mode.before.mode, mode.after.mode, mode.before.sha256 == mode.after.sha256) == (0o4755, 0o755, True)
+    assert mode.sentence() == "mode 4755 became 0755"
+
+
+def test_a_moved_folder_takes_all_below_along(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+    before, after = edit("ln /deep/d0 /moved", "unlink /deep/d0")
+    changes = diff(before, after)
+    old = {change.path: change for change in changes if change.kind == "removed"}
+    new = {change.path: change for change in changes if change.kind == "added"}
+    assert len(old) == len(new) == len(changes) / 2 == 41
+    assert {path.replace("/deep/d0", "/moved") for path in old} == set(new)
+    bottom = next(path for path in old if path.endswith("bottom.txt"))
+    assert old[bottom].state.sha256 == new[bottom.replace("/deep/d0", "/moved")].state.sha256 is not None
+
+
+def test_a_hard_link_counts_under_each_name(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+    before, after = edit("set_inode_field /etc/passwd mode 0100666", "ln /etc/passwd /root-list")
+    assert by_kind(diff(before, after)) == {("/etc/passwd", "mode"), ("/home/user/hard", "mode"), ("/root-list", "added")}
+
+
+def test_a_write_past_the_file_system_is_found(
+    image: tuple[Path, Path], edit: Callable[..., tuple[Ext4View, Ext4View]]
+) -> None:
+    """Content changed on the device itself: no inode, no time says so."""
+    view = open_disk([image[1]])
+    extent = view.fs.extents(view.lookup("/big.bin"))[-1]
+    target = extent.physical + extent.length // 2
+    old = view.fs.block(target)[17]
+
+    def poke(file: Path) -> None:
+        with file.open("r+b") as disk:
+            disk.seek(target * BLOCK + 17)
+            disk.write(bytes([old ^ 1]))
+
+    before, after = edit(raw=poke)
+    assert by_kind(diff(before, after)) == {("/big.bin", "content")}
+    assert after.stat("/big.bin").ctime == before.stat("/big.bin").ctime
+
+
+def test_access_lists_and_capabilities_are_rights(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+    """Rights beside the mode are a change of mode; other extended attributes are none."""
+    before, after = edit(
+        "ea_set /home/user/run.sh security.capability cap_net_raw+ep",
+        "ea_set /big.bin user.note hello",
+        "set_inode_field /etc/passwd flags 0x80010",
+    )
+    changes = diff(before, after)
+    assert by_kind(changes) == {("/home/user/run.sh", "mode"), ("/etc/passwd", "mode"), ("/home/user/hard", "mode")}
+    assert changes[0].after is not None and changes[0].after.rights == ("immutable",)
+    assert "capability" in changes[-1].sentence()
+
+
+def test_the_index_names_owners_and_paths_and_survives_damage(image: tuple[Path, Path], tmp_path: Path) -> None:
+    view = open_disk([image[1]], cache=tmp_path)
+    index = view.index
+    for path in ("/big.bin", "/sparse.img", "/deep/d0/d1", "/home/user/many", "/long-link"):
+        inode = view.lookup(path, follow=False)
+        blocks = [b for e in view.fs.tree(inode) for b in range(e.physical, e.physical + e.length)]
+        assert index.owners(np.array(blocks, dtype=np.int64)).tolist() == [inode.number], path
+        assert index.path(inode.number) == path
+    identity = chain_identity(view.fs)
+    again = DiskIndex.load(tmp_path, identity)
+    assert again is not None and all((again.arrays[name] == array).all() for name, array in index.arrays.items())
+    assert DiskIndex.load(tmp_path, [["other", 1, 2]]) is None
+    (tmp_path / "disk-index.npz").write_bytes(b"PK\x03\x04 damaged")
+    assert DiskIndex.load(tmp_path, identity) is None
+    assert open_disk([image[1]], cache=tmp_path).index.path(2) == "/"
+
+
+def test_random_writes_are_read_through_a_chain_of_overlays(tmp_path: Path) -> None:
+    """The block layer against qemu-io, with overlays of different cluster sizes and zero clusters."""
+    rng, size = random.Random(3), 4 << 20
+    raw = tmp_path / "0.raw"
+    content = bytearray(rng.randbytes(size))
+    raw.write_bytes(content)
+    chain, backing = [raw], raw
+    for i, cluster in enumerate((65536, 4096, 16384), 1):
+        overlay = tmp_path / f"{i}.qcow2"
+        run(
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            f"cluster_size={cluster}",
+            "-b",
+            backing,
+            "-F",
+            "raw" if i == 1 else "qcow2",
+            overlay,
+        )
+        commands: list[str] = []
+        for _ in range(25):
+            offset, length, byte = rng.randrange(0, size - 20000), rng.randrange(1, 20000), rng.randrange(256)
+            if rng.random() < 0.3:
+                offset, length = offset // cluster * cluster, cluster
+                content[offset : offset + length] = bytes(length)
+                commands += ["-c", f"write -z {offset} {length}"]
+            else:
+                content[offset : offset + length] = bytes([byte]) * length
+                commands += ["-c", f"write -P {byte} {offset} {length}"]
+        run("qemu-io", "-f", "qcow2", *commands, overlay)
+        chain.insert(0, overlay)
+        backing = overlay
+    with Chain(chain) as newest, Chain(chain[1:]) as older, Chain([raw]) as oldest:
+        blocks = np.arange(size // BLOCK, dtype=np.int64)
+        assert newest.read_blocks(blocks).tobytes() == bytes(content)
+        for other in (older, oldest, newest):
+            differ = (newest.read_blocks(blocks) != other.read_blocks(blocks)).any(axis=1)
+            assert changed_blocks(other, newest).tolist() == np.flatnonzero(differ).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ("has_journal", "compat 0x4"),
+        ("metadata_csum", "ro_compat 0x400"),
+        ("64bit", "incompat 0x80"),
+        ("inline_data", "0x8000"),
+    ],
+)
+def test_a_file_system_with_unknown_features_is_refused(tmp_path: Path, options: str, word: str) -> None:
+    raw = tmp_path / "strange.raw"
+    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", f"{PLAIN},{options}", raw, "16M")
+    with pytest.raises(DiskError, match=word):
+        open_disk([raw])
+
+
+def test_foreign_files_are_refused_by_name(tmp_path: Path, image: tuple[Path, Path]) -> None:
+    (tmp_path / "noise.raw").write_bytes(random.Random(1).randbytes(1 << 16))
+    with pytest.raises(CorruptFileSystem, match="noise.raw.*found none"):
+        open_disk([tmp_path / "noise.raw"])
+    with pytest.raises(DiskError, match="missing.qcow2: cannot be opened"):
+        open_disk([tmp_path / "missing.qcow2"])
+    with pytest.raises(DiskError, match="newest first"):
+        open_disk([image[1], image[1]])
+    run("qemu-img", "convert", "-c", "-O", "qcow2", image[1], tmp_path / "squeezed.qcow2")
+    with pytest.raises(DiskError, match="compressed"):
+        open_disk([tmp_path / "squeezed.qcow2"])
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", tmp_path / "old.qcow2", "1M")
+    with pytest.raises(DiskError, match="version 2"):
+        open_disk([tmp_path / "old.qcow2"])
+
+
+def test_garbage_in_the_newer_disk_is_an_error_of_its_own_and_never_a_loop(
+    image: tuple[Path, Path], edit: Callable[..., tuple[Ext4View, Ext4View]]
+) -> None:
+    """Every block of metadata overwritten with noise: the reader ends with CorruptFileSystem, or with changes."""
+    view = open_disk([image[1]])
+    tables = view.fs.tables.tolist()
+    folder = view.fs.extents(view.lookup("/home/user/many"))[0].physical
+    tree = next(e.physical for e in view.fs.tree(view.lookup("/sparse.img")) if e.logical == -1)
+    rng, outcomes = random.Random(5), set()
+    for block in (0, 1, tables[0], tables[0] + 1, folder, tree):
+
+        def poke(file: Path, at: int = block) -> None:
+            with file.open("r+b") as disk:
+                disk.seek(at * BLOCK)
+                disk.write(rng.randbytes(BLOCK))
+
+        try:
+            outcomes.add(bool(diff(*edit(raw=poke))))
+        except CorruptFileSystem:
+            outcomes.add("corrupt")
+    assert outcomes <= {True, "corrupt"} and "corrupt" in outcomes
+
+
+def test_a_folder_within_itself_ends(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+    before, after = edit("mkdir /a", "mkdir /a/b", "ln /a /a/b/loop")
+    with pytest.raises(CorruptFileSystem, match="two places"):
+        diff(before, after)
+    with pytest.raises(CorruptFileSystem, match="within itself"):
+        list(after.walk("/a"))
+
+
+def test_memory_views_are_compared_by_walking() -> None:
+    before = MemoryView({"/etc/a": "1", "/etc/b": "2", "/home/user/l": Node(b"../../etc/a", kind="link")})
+    after = MemoryView(
+        {"/etc/a": "1", "/etc/b": "3", "/etc/c": Node(b"x", mode=0o600), "/home/user": Node(kind="dir", mode=0o777)}
+    )
+    assert by_kind(diff(before, after)) == {
+        ("/etc/b", "content"),
+        ("/etc/c", "added"),
+        ("/home/user/l", "removed"),
+        ("/home/user", "mode"),
+        ("/home/user", "owner"),
+    }
+    assert before.text("/home/user/l") == "1" and not after.exists("/home/user/l")
+
+
+def test_globs_keep_to_their_folder_unless_told() -> None:
+    assert matches("/a/b/c", "/a/**") and matches("/a/b", "/a/**/b") and matches("/x1", "/x[0-9]")
+    assert not matches("/a", "/a/**") and not matches("/a/b", "/*") and not matches("/xy", "/x[0-9]")
+    assert matches("/home/user/.cache/x", "/home/*/.cache/**")
+
+
+def test_a_state_with_no_content_has_no_digest() -> None:
+    state = FileState(kind="dir", mode=0o755, uid=0, gid=0, size=0)
+    assert Change(path="/x", kind="added", after=state).sentence() == "dir was added"
+
+
+def test_the_older_block_maps_are_read_too(image: tuple[Path, Path], tmp_path: Path) -> None:
+    """`chattr -e` turns extents into block maps; here they come from a file system that got extents later."""
+    raw = tmp_path / "mapped.raw"
+    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", f"{PLAIN},^extent", "-d", image[0], raw, "96M")
+    run("tune2fs", "-O", "extent", raw)
+    view = open_disk([raw])
+    for name in ("sparse.img", "big.bin", "etc/passwd", "long-link", "usr/lib/thing.so"):
+        inode = view.lookup(f"/{name}", follow=False)
+        if name != "long-link":
+            assert not inode.flags & 0x80000
+            assert view.sha256(f"/{name}") == hashlib.sha256((image[0] / name).read_bytes()).hexdigest(), name
+        blocks = [b for e in view.fs.tree(inode) for b in range(e.physical, e.physical + e.length)]
+        assert view.index.owners(np.array(blocks, dtype=np.int64)).tolist() == [inode.number]
+    assert view.readlink("/long-link") == "/" + "y" * 200
+    assert len(view.listdir("/home/user/many")) == 1500
