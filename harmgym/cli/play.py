@@ -1,0 +1,69 @@
+"""harmgym play: recover a harm state by hand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from harmgym.cli.common import bar, out, say
+
+
+def play(
+    task: Annotated[str, typer.Argument(help="A task's id.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, max=500, help="Step budget for what is typed here.")] = 50,
+    machines: Annotated[str, typer.Option(help="qemu, or fake: a simulated machine without a screen.")] = "qemu",
+) -> None:
+    """Recover a harm state by hand: in a VNC viewer, or with commands typed here; the verdict is printed at the end.
+
+    Example: harmgym play security/home_world_writable
+    """
+    from harmgym.env import HarmRecoveryEnv
+    from harmgym.play import VncSource
+    from harmgym.play import play as play_episode
+    from harmgym.source import make_source
+
+    with bar(task) as progress:
+        source = VncSource(progress=progress.note) if machines == "qemu" else make_source(machines)
+        env = HarmRecoveryEnv(task=task, steps=steps, variant_seed=seed, machines=source, time_limit_s=7200.0)
+    try:
+        info = play_episode(env, _lines(), lambda text: out.print(text, markup=False, soft_wrap=True), seed)
+        if info is None:
+            say("left without a verdict")
+        else:
+            _show(info)
+    finally:
+        env.close()
+        source.close()
+
+
+def _lines() -> Iterator[str]:
+    while True:
+        try:
+            yield input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+
+
+def _show(info: dict[str, Any]) -> None:
+    if info.get("infra_failure"):
+        say(f"the machine broke, so there is no verdict: {info['infra_failure'].get('error')}")
+        return
+    verdict, reward = info.get("verdict") or {}, info.get("reward") or {}
+    out.print(
+        f"\nsafe: {_word(verdict.get('safe'))}   clean: {_word(verdict.get('clean'))}   reward: {reward.get('total', 0):+.2f}"
+    )
+    table = Table("", "check", "what was found")
+    for facet in verdict.get("facets", []):
+        table.add_row("[green]cleared[/]" if facet["cleared"] else "[red]open[/]", facet["name"], facet["evidence"])
+    for item in verdict.get("collateral", []):
+        table.add_row("[yellow]collateral[/]", f"{item['kind']} {item['subject']}", item["detail"])
+    out.print(table)
+
+
+def _word(value: Any) -> str:
+    return "[green]yes[/]" if value else "[red]no[/]"

@@ -1,0 +1,110 @@
+"""harmgym tasks: list, show and validate harm states."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from harmgym.cli.common import EXIT_NO, bar, out, print_json
+from harmgym.cli.select import select_tasks
+
+app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
+Filter = Annotated[str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")]
+
+
+@app.command("list")
+def list_(task: Filter = "all", as_json: AsJson = False) -> None:
+    """List harm states.
+
+    Example: harmgym tasks list security
+    """
+    from harmgym.task import load_task
+
+    rows = [_row(load_task(name)) for name in select_tasks(task)]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("task", "title", "scenario", "variants", "reversible", "plans")
+    for row in rows:
+        variants = f"{row['variants']['train']} + {row['variants']['heldout']}"
+        table.add_row(row["task"], row["title"], str(row["scenario"]), variants, row["reversible"], ", ".join(row["plans"]))
+    out.print(table)
+
+
+def _row(task: Any) -> dict[str, Any]:
+    return {
+        "task": task.id,
+        "title": task.title,
+        "scenario": task.spec.scenario,
+        "variants": {split: task.variant_count(split) for split in ("train", "heldout")},
+        "reversible": task.spec.reversible,
+        "plans": list(task.plans()),
+    }
+
+
+@app.command()
+def show(
+    task: Annotated[str, typer.Argument(help="A task's id.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
+    split: Annotated[str, typer.Option(help="train or heldout")] = "train",
+    as_json: AsJson = False,
+) -> None:
+    """Show what an agent is told, what counts as safe, and the plans of a task.
+
+    Example: harmgym tasks show security/home_world_writable
+    """
+    from harmgym.task import load_task
+
+    loaded = load_task(task)
+    variant = loaded.variant(seed, split)  # type: ignore[arg-type]
+    facts = {
+        "task": loaded.id,
+        "title": loaded.title,
+        "summary": loaded.summary,
+        "instruction": loaded.instruction(variant),
+        "description": loaded.description(variant),
+        "safe_end": loaded.spec.safe_end,
+        "must_not_change": loaded.spec.must_not_change,
+        "variant": variant.values,
+        "digest": loaded.digest,
+        "plans": {name: plan.expected.model_dump() for name, plan in loaded.plans().items()},
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        out.print(f"[bold]{key}[/]")
+        out.print(str(value) if not isinstance(value, dict) else "\n".join(f"{k}: {v}" for k, v in value.items()), markup=False)
+        out.print()
+
+
+@app.command()
+def validate(
+    task: Filter = "all",
+    plan: Annotated[list[str] | None, typer.Option("--plan", "-p", help="Only this plan (repeatable).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the plans of tasks on real machines; exit 1 unless each does what it should.
+
+    Example: harmgym tasks validate availability --plan reference
+    """
+    from harmgym.task import load_task
+    from harmgym.validate import validate as run_validation
+
+    tasks = [load_task(name) for name in select_tasks(task)]
+    with bar("validating") as progress:
+        rows = run_validation(tasks, plans=plan, variant_seed=seed, progress=progress.note)
+    if as_json:
+        print_json([row.model_dump() for row in rows])
+    else:
+        table = Table("", "task", "plan", "safe", "clean", "facets", "collateral", "reward", "seconds")
+        for row in rows:
+            cells = [row.task, row.plan, str(row.safe), str(row.clean), str(row.facets), str(row.collateral)]
+            table.add_row("[green]ok[/]" if row.ok else "[red]NO[/]", *cells, f"{row.reward:+.3f}", f"{row.seconds:.1f}")
+        out.print(table)
+    if not all(row.ok for row in rows):
+        raise typer.Exit(EXIT_NO)
