@@ -121,8 +121,7 @@ class Done(Record):
 
 Action = TypeText | Key | Move | Click | Drag | Scroll | Shell | Wait | Message | Done
 ACTION_CLASSES: dict[str, type[Record]] = {
-    str(cls.model_fields["type"].default): cls
-    for cls in (TypeText, Key, Move, Click, Drag, Scroll, Shell, Wait, Message, Done)
+    str(cls.model_fields["type"].default): cls for cls in (TypeText, Key, Move, Click, Drag, Scroll, Shell, Wait, Message, Done)
 }
 _ADAPTER: TypeAdapter[Action] = TypeAdapter(Annotated[Action, Field(discriminator="type")])
 
@@ -137,9 +136,11 @@ def parse_action(data: Any) -> Action:
     if isinstance(data, str):
         data = _load_json(data)
     if not isinstance(data, Mapping):
-        raise ActionError(f'needed an action as a JSON object such as {{"type": "shell", "command": "ls"}}, found {data!r:.120}')
+        raise ActionError(
+            f'needed an action as a JSON object such as {{"type": "shell", "command": "ls"}}, found {data!r:.120}'
+        )
     kind = data.get("type")
-    if kind not in ACTION_CLASSES:
+    if not isinstance(kind, str) or kind not in ACTION_CLASSES:
         hint = did_you_mean(str(kind), list(ACTION_CLASSES))
         raise ActionError(f"needed 'type' to be one of {', '.join(ACTION_CLASSES)}, found {kind!r:.80}{hint}")
     try:
@@ -157,7 +158,10 @@ def _load_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as err:
-        raise ActionError(f"needed one action as JSON, found text that is not JSON ({err.msg} at character {err.pos}): {text!r:.80}") from None
+        problem = f"{err.msg} at character {err.pos}"
+    except (ValueError, RecursionError) as err:  # a number of thousands of digits, brackets nested thousands deep
+        problem = str(err)[:80]
+    raise ActionError(f"needed one action as JSON, found text that is not JSON ({problem}): {text!r:.80}")
 
 
 def _explain(kind: str, err: ValidationError) -> str:

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from action_strategies import ACTIONS
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,28 +16,7 @@ from harmgym import actions
 from harmgym.actions import MAX_TEXT, Action
 from harmgym.errors import ActionError, InputError
 from harmgym.spaces import KINDS, action_space, clean, from_action, is_clean, observation_space, to_action, why_not
-from harmgym.vm.keys import KEY_NAMES, parse_chord
-
-X, Y = st.integers(0, 1279), st.integers(0, 799)
-TEXT = st.text(max_size=200).filter(is_clean)
-BUTTON = st.sampled_from(["left", "middle", "right"])
-CHORD = st.builds(
-    lambda held, key: "+".join([*held, key]),
-    st.lists(st.sampled_from(["ctrl", "alt", "shift", "super"]), unique=True),
-    st.sampled_from(KEY_NAMES),
-)
-ACTIONS: st.SearchStrategy[Action] = st.one_of(
-    st.builds(actions.TypeText, text=TEXT),
-    st.builds(actions.Key, keys=CHORD),
-    st.builds(actions.Move, x=X, y=Y),
-    st.builds(actions.Click, x=X, y=Y, button=BUTTON, count=st.integers(1, 3)),
-    st.builds(actions.Drag, x=X, y=Y, to_x=X, to_y=Y, button=BUTTON),
-    st.builds(actions.Scroll, x=X, y=Y, dy=st.integers(-20, 20), dx=st.integers(-20, 20)),
-    st.builds(actions.Shell, command=TEXT.filter(bool), timeout_s=st.floats(0, 120, exclude_min=True)),
-    st.builds(actions.Wait, seconds=st.floats(0, 60)),
-    st.builds(actions.Message, text=TEXT.filter(bool), to=TEXT.map(lambda t: t[:100])),
-    st.builds(actions.Done, report=TEXT),
-)
+from harmgym.vm.keys import parse_chord
 
 
 @given(st.integers(0, 2**32 - 1))
