@@ -1,0 +1,251 @@
+"""What every machine promises, on the fake and on real virtual machines alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harmgym.errors import ActionError, GuestError, GuestTimeout, MachineError, StateError
+from harmgym.vm.machine import Machine, MachineState
+
+Factory = Callable[[], Machine]
+
+
+# Life
+
+
+def test_a_machine_is_made_paused_and_can_be_looked_at(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    assert isinstance(machine, Machine)
+    assert machine.name
+    assert machine.state is MachineState.PAUSED
+    assert machine.screenshot().shape == (800, 1280, 3)
+    with pytest.raises(StateError, match="running, but it is paused"):
+        machine.shell("true")
+    machine.stop()
+
+
+def test_it_can_be_paused_and_resumed(machine: Machine) -> None:
+    machine.pause()
+    assert machine.state is MachineState.PAUSED
+    machine.screenshot()
+    with pytest.raises(StateError):
+        machine.press("Return")
+    machine.resume()
+    assert machine.state is MachineState.RUNNING
+    assert machine.shell("echo awake").status == 0
+
+
+def test_stop_can_be_called_twice_and_ends_everything(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    machine.resume()
+    machine.stop()
+    machine.stop()
+    assert machine.state is MachineState.STOPPED
+    for call in (machine.screenshot, machine.resume, machine.pause, machine.terminal, lambda: machine.move(1, 1)):
+        with pytest.raises(StateError, match="stopped"):
+            call()
+
+
+def test_two_machines_share_nothing_they_write(machine_factory: Factory, machine: Machine) -> None:
+    other = machine_factory()
+    other.resume()
+    other.put("/home/user/only-here", b"x")
+    assert machine.execute(["test", "-e", "/home/user/only-here"]).status == 1
+    other.stop()
+
+
+# Display
+
+
+def test_screenshots_are_fresh_arrays(machine: Machine) -> None:
+    one, two = machine.screenshot(), machine.wait_until_stable(2.0)
+    for picture in (one, two):
+        assert (picture.dtype, picture.shape) == (np.uint8, (800, 1280, 3))
+        assert picture.flags.writeable
+    assert not np.shares_memory(one, two)
+    assert one.std() > 1  # a picture, not a blank
+
+
+def test_waiting_for_a_stable_screen_keeps_to_its_cap(machine: Machine) -> None:
+    start = time.monotonic()
+    machine.move(5, 5)
+    machine.wait_until_stable(0.5)
+    assert time.monotonic() - start < 5
+
+
+# Input
+
+
+def test_the_pointer_can_be_used(machine: Machine) -> None:
+    machine.move(1279, 799)
+    for button in ("left", "middle", "right"):
+        machine.move(1270, 790)
+        machine.button(button, True)
+        machine.button(button, False)
+    machine.scroll(0, 3)
+    machine.scroll(-1, -1)
+    machine.press("Escape")
+
+
+def test_an_unknown_key_is_refused_and_breaks_nothing(machine: Machine) -> None:
+    with pytest.raises(ActionError, match="did you mean 'return'"):
+        machine.press("ctrl+retrun")
+    assert machine.state is MachineState.RUNNING
+
+
+def test_an_untypable_character_is_named_and_nothing_is_typed(machine: Machine) -> None:
+    before = machine.terminal()
+    with pytest.raises(ActionError, match="日"):
+        machine.type_text("ab日")
+    assert machine.terminal() == before
+
+
+# Terminal
+
+
+def test_a_command_gives_its_status_and_what_it_wrote(machine: Machine) -> None:
+    result = machine.shell("echo one; echo two")
+    assert (result.status, result.finished, result.interrupted, result.truncated) == (0, True, False, False)
+    assert "one\ntwo" in result.text
+    assert result.seconds >= 0
+    assert machine.shell("false").status == 1
+    assert machine.shell("no-such-command-xyz").status == 127
+
+
+def test_the_terminal_shows_what_the_command_wrote(machine: Machine) -> None:
+    machine.shell("echo shown-in-the-window")
+    assert machine.terminal().count("shown-in-the-window") >= 2  # the command and its output
+    assert len(machine.terminal(max_chars=20)) <= 20
+
+
+def test_the_terminal_is_one_session(machine: Machine) -> None:
+    machine.shell("cd /tmp")
+    assert "/tmp" in machine.shell("pwd").text.splitlines()
+    machine.shell("cd")
+    assert "/home/user" in machine.shell("pwd").text.splitlines()
+    assert machine.shell("false; echo status=$?").text.count("status=1") == 1
+
+
+def test_text_of_any_script_comes_back(machine: Machine) -> None:
+    assert "grüße 漢字" in machine.shell("echo 'grüße 漢字'").text.splitlines()
+
+
+def test_a_command_that_never_returns_is_interrupted(machine: Machine) -> None:
+    start = time.monotonic()
+    result = machine.shell("sleep 300", timeout_s=1.0)
+    assert result.interrupted
+    assert result.status != 0
+    assert time.monotonic() - start < 20
+    assert machine.shell("echo still-here").status == 0
+
+
+def test_endless_output_is_interrupted_and_cut(machine: Machine) -> None:
+    result = machine.shell("yes abcdef", timeout_s=1.0, max_chars=4000)
+    assert result.interrupted
+    assert len(result.text) < 5000
+    assert machine.shell("echo still-here").status == 0
+
+
+def test_long_output_is_cut_in_the_middle(machine: Machine) -> None:
+    result = machine.shell("yes abcdefghij | head -n 1500; echo the-end", timeout_s=30.0, max_chars=2000)
+    assert result.finished and result.status == 0
+    assert result.truncated
+    assert len(result.text) < 2500
+    assert "cut ...]" in result.text
+    assert "the-end" in result.text[-200:]
+
+
+def test_a_session_that_is_ended_comes_back(machine: Machine) -> None:
+    machine.shell("exit", timeout_s=5.0)
+    deadline = time.monotonic() + 20
+    while machine.shell("echo back-again").status != 0 and time.monotonic() < deadline:
+        pass
+    assert "back-again" in machine.terminal()
+
+
+# Beside the terminal
+
+
+def test_execute_gives_status_output_and_user(machine: Machine) -> None:
+    result = machine.execute("echo out; echo err >&2; exit 3") if _has_bash(machine) else machine.execute("echo out; exit 3")
+    assert (result.status, result.stdout, result.timed_out) == (3, b"out\n", False)
+    assert machine.execute("whoami").stdout == b"root\n"
+    assert machine.execute(["whoami"], user="user").stdout == b"user\n"
+    assert machine.execute("sleep 100", timeout_s=0.5).timed_out
+
+
+def _has_bash(machine: Machine) -> bool:
+    return machine.execute(["test", "-e", "/bin/bash"]).status == 0
+
+
+def test_succeed_raises_with_the_output(machine: Machine) -> None:
+    assert machine.succeed("echo fine") == "fine\n"
+    with pytest.raises(GuestError, match="status") as err:
+        machine.succeed("cat /no/such/file")
+    assert "No such file" in str(err.value)
+    assert machine.succeed("echo fine") == "fine\n"
+
+
+def test_wait_until_succeeds_polls_to_its_deadline(machine: Machine) -> None:
+    machine.succeed("touch /tmp/there")
+    machine.wait_until_succeeds("test -e /tmp/there", timeout_s=10)
+    with pytest.raises(GuestTimeout):
+        machine.wait_until_succeeds("test -e /tmp/never", timeout_s=1)
+
+
+def test_files_go_in_and_out(machine: Machine) -> None:
+    data = bytes(range(256)) * 300
+    machine.put("/home/user/new/folder/data.bin", data)
+    assert machine.get("/home/user/new/folder/data.bin") == data
+    assert machine.get("/home/user/new/folder/data.bin", max_bytes=10) == data[:10]
+    machine.put("/home/user/new/folder/data.bin", b"")
+    assert machine.get("/home/user/new/folder/data.bin") == b""
+
+
+def test_python_runs_beside_the_terminal(machine: Machine) -> None:
+    source = "def main(a, b=1):\n    return {'sum': a + b, 'list': [a] * 3}\n"
+    assert machine.run_python(source, {"a": 4}) == {"sum": 5, "list": [4, 4, 4]}
+    with pytest.raises(GuestError, match="ZeroDivisionError"):
+        machine.run_python("def main():\n    return 1 / 0\n")
+    with pytest.raises(GuestTimeout):
+        machine.run_python("def main():\n    while True: pass\n", timeout_s=1.0)
+    assert machine.run_python(source, {"a": 1, "b": 1})["sum"] == 2
+
+
+def test_processes_and_units_are_listed(machine: Machine) -> None:
+    first = machine.processes()[0]
+    assert (first.pid, first.uid) == (1, 0)
+    pids = {p.pid for p in machine.processes()}
+    units = machine.units()
+    assert units
+    assert {pid for found in units.values() for pid in found} & pids
+
+
+def test_the_journal_only_grows(machine: Machine) -> None:
+    before = machine.journal()
+    machine.shell("true; echo journal")
+    machine.sync()
+    after = machine.journal()
+    assert after[: len(before)] == before
+    assert [e.seq for e in after] == list(range(len(after)))
+
+
+def test_a_fault_leaves_the_machine_broken_and_stoppable(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    machine.resume()
+    if hasattr(machine, "fail_next"):
+        machine.fail_next("terminal")
+    else:
+        machine.qemu.process.kill()  # type: ignore[attr-defined]
+        machine.qemu.process.wait(10)  # type: ignore[attr-defined]
+    with pytest.raises(MachineError):
+        machine.terminal()
+    assert machine.state is MachineState.BROKEN
+    with pytest.raises(StateError, match="broken"):
+        machine.screenshot()
+    machine.stop()
+    assert machine.state is MachineState.STOPPED
