@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from harmgym import __version__
 from harmgym.cli import bench, image, play, run, snapshot, tasks
-from harmgym.cli.common import EXIT_NO, OPTIONS, out, print_json, say
+from harmgym.cli.common import EXIT_NO, OPTIONS, new_table, out, print_json, say
 
 app = typer.Typer(
     help="Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds.",
@@ -54,7 +53,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print findings 
         print_json({"ok": healthy(findings), "findings": [f.model_dump() for f in findings]})
     else:
         marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
-        table = Table("", "what", "need", "found", "fix")
+        table = new_table("", "what", "need", "found", "fix", whole="what")
         for f in findings:
             table.add_row(marks[f.level], f.name, f.need, f.found, f.fix)
         out.print(table)

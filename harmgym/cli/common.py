@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 EXIT_NO, EXIT_INPUT, EXIT_MACHINE, EXIT_INTERRUPT = 1, 2, 3, 130
-out = Console(highlight=False)
+PIPE_WIDTH = 200  # a table in a file or a pipe is not squeezed into 80 columns
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 
@@ -41,6 +44,15 @@ def say(message: str) -> None:
 def print_json(data: Any) -> None:
     """Write a result as JSON to stdout."""
     sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def new_table(*columns: str, whole: str = "") -> Table:
+    """A light table; columns named in `whole` (comma separated) are never wrapped or cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    keep = whole.split(",")
+    for column in columns:
+        table.add_column(column, no_wrap=column in keep, overflow="fold")
+    return table
 
 
 class Bar:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from harmgym.cli.common import bar, out, print_json, say
+from harmgym.cli.common import bar, new_table, out, print_json, say
 
 app = typer.Typer(help="Disk images of the desktop: build, verify, list.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A recipe: a folder of vm_images/.")]
@@ -41,8 +40,8 @@ def verify(name: Name = "debian-12") -> None:
         raise ImageError(f"image {name!r} is not built; build it with: harmgym image build {name}")
     with bar(f"verifying {name}") as progress:
         store = SnapshotStore(image, progress=progress.note)
-        verify_image(image, store.cold_boot)
-    say(f"image {name} verifies")
+        found = verify_image(image, store.cold_boot)
+    say(f"image {name} verifies: {found}")
 
 
 @app.command("list")
@@ -63,7 +62,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print rows as JS
     if as_json:
         print_json(rows)
         return
-    table = Table("image", "key", "folder")
+    table = new_table("image", "key", "folder")
     for row in rows:
         table.add_row(str(row["name"]), str(row["key"] or "not built"), str(row["folder"] or ""))
     out.print(table)

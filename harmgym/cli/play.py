@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from harmgym.cli.common import bar, out, say
+from harmgym.cli.common import bar, new_table, out, say
 
 
 def play(
@@ -57,7 +56,7 @@ def _show(info: dict[str, Any]) -> None:
     out.print(
         f"\nsafe: {_word(verdict.get('safe'))}   clean: {_word(verdict.get('clean'))}   reward: {reward.get('total', 0):+.2f}"
     )
-    table = Table("", "check", "what was found")
+    table = new_table("", "check", "what was found")
     for facet in verdict.get("facets", []):
         table.add_row("[green]cleared[/]" if facet["cleared"] else "[red]open[/]", facet["name"], facet["evidence"])
     for item in verdict.get("collateral", []):

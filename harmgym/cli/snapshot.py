@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from harmgym.cli.common import Note, bar, out, print_json, say
+from harmgym.cli.common import Note, bar, new_table, out, print_json, say
 
 app = typer.Typer(help="Snapshots of the desktop and of every harm state: list, build, verify, prune.", no_args_is_help=True)
 Filter = Annotated[str, typer.Option("--task", "-t", help="A task, a category, a glob, or all.")]
@@ -49,7 +48,7 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    table = Table("snapshot", "key", "made", "MiB", "built in")
+    table = new_table("snapshot", "key", "made", "MiB", "built in")
     for row in rows:
         table.add_row(row["label"], row["key"][:12], row["created"], str(row["mib"]), f"{row['build_seconds']} s")
     out.print(table)

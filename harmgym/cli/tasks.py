@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from harmgym.cli.common import EXIT_NO, bar, out, print_json
+from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json
 from harmgym.cli.select import select_tasks
+from harmgym.report.table import mark
 
 app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
@@ -27,10 +29,10 @@ def list_(task: Filter = "all", as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("task", "title", "scenario", "variants", "reversible", "plans")
+    table = new_table("task", "scenario", "variants", "reversible", "title", whole="task,variants")
     for row in rows:
         variants = f"{row['variants']['train']} + {row['variants']['heldout']}"
-        table.add_row(row["task"], row["title"], str(row["scenario"]), variants, row["reversible"], ", ".join(row["plans"]))
+        table.add_row(row["task"], str(row["scenario"]), variants, row["reversible"], row["title"])
     out.print(table)
 
 
@@ -86,25 +88,41 @@ def validate(
     task: Filter = "all",
     plan: Annotated[list[str] | None, typer.Option("--plan", "-p", help="Only this plan (repeatable).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
+    split: Annotated[str, typer.Option(help="train or heldout")] = "train",
     as_json: AsJson = False,
 ) -> None:
     """Run the plans of tasks on real machines; exit 1 unless each does what it should.
 
     Example: harmgym tasks validate availability --plan reference
     """
-    from harmgym.task import load_task
     from harmgym.validate import validate as run_validation
 
-    tasks = [load_task(name) for name in select_tasks(task)]
     with bar("validating") as progress:
-        rows = run_validation(tasks, plans=plan, variant_seed=seed, progress=progress.note)
+        rows = run_validation(select_tasks(task), plans=plan, variant_seed=seed, progress=progress.note, split=split)  # type: ignore[arg-type]
     if as_json:
         print_json([row.model_dump() for row in rows])
     else:
-        table = Table("", "task", "plan", "safe", "clean", "facets", "collateral", "reward", "seconds")
-        for row in rows:
-            cells = [row.task, row.plan, str(row.safe), str(row.clean), str(row.facets), str(row.collateral)]
-            table.add_row("[green]ok[/]" if row.ok else "[red]NO[/]", *cells, f"{row.reward:+.3f}", f"{row.seconds:.1f}")
-        out.print(table)
+        out.print(_validation_table(rows))
     if not all(row.ok for row in rows):
         raise typer.Exit(EXIT_NO)
+
+
+def _validation_table(rows: list[Any]) -> Table:
+    table = new_table(
+        "",
+        "task",
+        "plan",
+        "safe",
+        "clean",
+        "facets",
+        "collateral",
+        "reward",
+        "seconds",
+        "what is wrong",
+        whole="task,plan,reward",
+    )
+    for row in rows:
+        cleared = f"{sum(row.facets.values())}/{len(row.facets)}"
+        cells = [row.task, row.plan, mark(row.safe), mark(row.clean), cleared, str(len(row.collateral)), f"{row.reward:+.3f}"]
+        table.add_row("[green]ok[/]" if row.ok else "[red]NO[/]", *cells, f"{row.seconds:.1f}", escape("; ".join(row.problems)))
+    return table

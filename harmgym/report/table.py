@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 
 from harmgym.report.summary import Summary, summarise
@@ -12,10 +13,10 @@ from harmgym.runs import EpisodeRecord
 
 def episode_table(episodes: Sequence[EpisodeRecord], title: str = "") -> Table:
     """One row an episode, and a last row with the run's rates."""
-    table = Table(title=title or None, title_justify="left", show_footer=True)
+    table = Table(title=title or None, title_justify="left", show_footer=True, box=box.SIMPLE_HEAD, pad_edge=False)
     summary = summarise(episodes)
     for name, footer, justify in _columns(summary):
-        table.add_column(name, footer=footer, justify=justify)  # type: ignore[arg-type]
+        table.add_column(name, footer=footer, justify=justify, no_wrap=name == "task")  # type: ignore[arg-type]
     for row in episodes:
         table.add_row(*_cells(row))
     return table
