@@ -1,0 +1,177 @@
+"""What the kernel says about processes and units, read without a fork.
+
+The folders are opened once, at start: whatever is mounted over /proc, /sys or /dev/pts later is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import termios
+from typing import Any
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_UNIT_ENDINGS = (".service", ".scope", ".socket", ".mount", ".swap")
+
+
+def open_folder(path: str) -> int:
+    """Return a descriptor of `path`, or -1 where there is no such folder."""
+    try:
+        return os.open(path, _FOLDER)
+    except OSError:
+        return -1
+
+
+PROC = open_folder("/proc")
+PTS = open_folder("/dev/pts")
+CGROUP = open_folder("/sys/fs/cgroup")
+
+
+def read_at(folder: int, path: str, size: int = 65536) -> bytes:
+    """Return the first `size` bytes of `path` in `folder`; b"" when it is gone or may not be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return /proc/PID/stat from the state on: 0 state, 1 ppid, 2 pgrp, 3 session, 4 tty, 5 tpgid …; [] when it is gone."""
+    raw = read_at(PROC, f"{pid}/stat", 1024)
+    return raw[raw.rfind(b")") + 2 :].split()
+
+
+def comm(pid: int) -> str:
+    """Return the name of process `pid`, "" when it is gone."""
+    return read_at(PROC, f"{pid}/comm", 64).decode(errors="replace").rstrip("\n")
+
+
+def uid_of(status: bytes) -> int:
+    """Return the real uid from the text of /proc/PID/status, -1 where there is none."""
+    at = status.find(b"\nUid:")
+    return int(status[at + 5 : at + 40].split(None, 1)[0]) if at >= 0 else -1
+
+
+def cmdline(pid: int, limit: int = 65536) -> list[str]:
+    """Return the arguments of process `pid`, cut after `limit` bytes."""
+    raw = read_at(PROC, f"{pid}/cmdline", limit)
+    return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
+
+
+def bytes_read(pid: int) -> bytes:
+    """Return how much process `pid` has read so far, as the kernel writes it (b"" when it is gone)."""
+    raw = read_at(PROC, f"{pid}/io", 64)
+    return raw[: raw.find(b"\n")]
+
+
+def process(pid: int) -> dict[str, Any] | None:
+    """Return what the kernel says of process `pid`; None when it is gone."""
+    stat = read_at(PROC, f"{pid}/stat", 1024)
+    status = read_at(PROC, f"{pid}/status", 4096)
+    if not stat or not status:
+        return None
+    fields = stat[stat.rfind(b")") + 2 :].split()
+    try:
+        exe = os.readlink(f"{pid}/exe", dir_fd=PROC)
+    except OSError:
+        exe = ""
+    return {
+        "pid": pid,
+        "ppid": int(fields[1]),
+        "uid": uid_of(status),
+        "comm": stat[stat.find(b"(") + 1 : stat.rfind(b")")].decode(errors="replace"),
+        "cmdline": cmdline(pid),
+        "exe": exe.encode(errors="replace").decode(),
+        "cgroup": read_at(PROC, f"{pid}/cgroup", 4096).decode(errors="replace").rstrip("\n").removeprefix("0::"),
+        "state": fields[0].decode(),
+        "start_s": int(fields[19]) / _TICKS,
+        "cpu_s": (int(fields[11]) + int(fields[12])) / _TICKS,
+    }
+
+
+def processes() -> list[dict[str, Any]]:
+    """Return every process, in order of pid."""
+    pids = sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
+    return [found for found in map(process, pids) if found is not None]
+
+
+def units() -> list[dict[str, Any]]:
+    """Return the units of system.slice (by name) and of user.slice (by path) that have processes."""
+    found: list[dict[str, Any]] = []
+    for part in ("system.slice", "user.slice"):
+        folder = _open_below(CGROUP, part)
+        if folder >= 0:
+            _walk(folder, part, found)
+    return found
+
+
+def _open_below(folder: int, name: str) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError:
+        return -1
+
+
+def _walk(folder: int, path: str, found: list[dict[str, Any]]) -> None:
+    """Add the units below `folder`, which is closed at the end."""
+    try:
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            below = _open_below(folder, entry.name)
+            if below < 0:
+                continue
+            name = f"{path}/{entry.name}"
+            pids = read_at(below, "cgroup.procs", 1 << 20).split()
+            if pids and entry.name.endswith(_UNIT_ENDINGS):
+                unit = entry.name if name.startswith("system.slice/") else name
+                found.append({"unit": unit, "pids": [int(pid) for pid in pids]})
+            _walk(below, name, found)
+    finally:
+        os.close(folder)
+
+
+def _pts(tty: str) -> str:
+    """Return the name of `tty` in /dev/pts; raises OSError when it is no pseudo-terminal (the agent may have renamed things)."""
+    name = tty.removeprefix("/dev/pts/")
+    if not name.isdecimal():
+        raise OSError(f"{tty!r} is no pseudo-terminal")
+    return name
+
+
+def open_terminal(tty: str) -> int:
+    """Return a descriptor of the terminal `tty` ("/dev/pts/3"), -1 when it is gone."""
+    try:
+        return os.open(_pts(tty), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=PTS)
+    except OSError:
+        return -1
+
+
+def terminal_modes(tty: str) -> tuple[bool, bool]:
+    """Return (line by line, echo) of the terminal `tty`; (True, True) when it cannot be opened."""
+    fd = open_terminal(tty)
+    if fd < 0:
+        return True, True
+    try:
+        flags = termios.tcgetattr(fd)[3]
+    except termios.error:
+        return True, True
+    finally:
+        os.close(fd)
+    return bool(flags & termios.ICANON), bool(flags & termios.ECHO)
+
+
+def terminal_device(tty: str) -> int:
+    """Return the number of `tty` as /proc/PID/stat writes it; -1 when it is gone."""
+    try:
+        number = os.stat(_pts(tty), dir_fd=PTS).st_rdev
+    except OSError:
+        return -1
+    major, minor = os.major(number), os.minor(number)
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)

@@ -1,0 +1,491 @@
+"""The terminal of the desktop: type a command, know when it has ended, read what it showed.
+
+A command has ended when the prompt hook of bash (etc/harmgym-bashrc) has reported its status *and* the shell is seen waiting
+at its prompt: it leads the foreground of the terminal, sleeps, and has switched line editing on. Where there is no hook
+(another shell, a Python prompt, an editor, a password) the terminal counts as waiting for input when it has been quiet and whoever is in the foreground
+reads from it.
+
+Operations are generators that yield the time at which they want to be woken; anything that happens wakes them too.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeVar
+
+import procfs
+from port import Loop, monotonic
+from tmux import Reply, Tmux, quote
+
+T = TypeVar("T")
+Wait = Generator[float, None, T]
+
+MAX_COMMAND = 32768
+_ROWS = 1200  # rows read from either end of a long output
+_FORMAT = (
+    "#{pane_pid} #{pane_tty} #{pid} #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
+    " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
+    ",#{scroll_region_upper},#{scroll_region_lower}"
+)
+# Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor; scroll the whole screen.
+_RESET = b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h\x1b[?25h\x1b[r\x1b8"
+# `exit` gives a fresh shell in the same window instead of closing it.
+_SESSION_OPTIONS = ("set-option -g remain-on-exit on", "set-hook -g pane-died respawn-pane")
+_READERS = (b"wait_woken", b"n_tty_read")  # where the kernel keeps whoever reads a line from a terminal
+_RELAYS = ("sudo", "su")  # they switch the terminal to raw while they relay a command's output
+_SHELLS = ("bash", "sh", "dash", "zsh", "fish", "ksh")
+
+
+class TerminalError(Exception):
+    """The terminal cannot be reached or cannot take this."""
+
+
+class View(NamedTuple):
+    """Where the terminal stands, as tmux says."""
+
+    pane_pid: int
+    tty: str
+    server_pid: int
+    history: int
+    limit: int
+    x: int
+    y: int
+    height: int
+    alternate: bool
+    modes: str
+
+    @classmethod
+    def parse(cls, reply: Reply) -> View:
+        if reply.error or not reply.lines:
+            raise TerminalError(f"tmux does not show the terminal: {b' '.join(reply.lines).decode(errors='replace') or 'gone'}")
+        pane, tty, server, *numbers, alternate, modes = reply.lines[0].decode(errors="replace").split(" ")
+        return cls(int(pane), tty, int(server), *map(int, numbers), alternate == "1", modes)  # type: ignore[arg-type]
+
+    def normal(self) -> bool:
+        """Whether the screen is in the modes in which a shell expects it."""
+        return self.modes == f"00000101,0,{self.height - 1}"
+
+
+class Task:
+    """One running operation."""
+
+    __slots__ = ("done", "steps", "wake_at")
+
+    def __init__(self, steps: Wait[Any], done: Callable[[Any, Exception | None], None]) -> None:
+        self.steps, self.done, self.wake_at = steps, done, 0.0
+
+
+class Terminal:
+    """The operations on the terminal window, for the daemon."""
+
+    def __init__(self, loop: Loop, run_dir: str, label: str, user: pwd.struct_passwd, shell: str | None = None) -> None:
+        self._loop, self._new_shell = loop, shell
+        self.tmux = Tmux(loop, label, "main", user, self._wake)
+        self._look_command = f"display-message -p -t {self.tmux.target} {quote(_FORMAT)}"
+        self._tasks: list[Task] = []
+        self._timer: list[Any] | None = None
+        self._stepping = self._again = False
+        self._busy = False
+        self._reported = 0
+        self._view: View | None = None
+        self._prompts: dict[int, int] = {}  # shells that reported a prompt since the last command was typed: pid -> status
+        self._hooked = 0  # the last shell whose prompt ended a command
+        self._pipe = self._open_pipe(f"{run_dir}/prompt")
+        loop.watch(self._pipe, select.EPOLLIN, lambda _events: self._read_pipe())
+
+    @staticmethod
+    def _open_pipe(path: str) -> int:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        os.mkfifo(path)
+        os.chmod(path, 0o666)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # Tasks
+
+    def start(self, steps: Wait[Any], done: Callable[[Any, Exception | None], None]) -> None:
+        """Run an operation; `done(result, error)` is called at its end."""
+        self._tasks.append(Task(steps, done))
+        self._wake()
+
+    def _wake(self) -> None:
+        """Step every task, again if stepping them woke them; then set the timer for the earliest."""
+        if self._stepping:
+            self._again = True
+            return
+        self._stepping = self._again = True
+        while self._again:
+            self._again = False
+            for task in list(self._tasks):
+                self._step(task)
+        self._stepping = False
+        self._loop.cancel(self._timer)
+        self._timer = None
+        if self._tasks:
+            self._timer = self._loop.call_at(min(task.wake_at for task in self._tasks), self._wake)
+
+    def _step(self, task: Task) -> None:
+        result, error = None, None
+        try:
+            task.wake_at = next(task.steps)
+            return
+        except StopIteration as stop:
+            result = stop.value
+        except Exception as err:  # every failure of an operation is its reply
+            error = err
+        self._tasks.remove(task)
+        task.done(result, error)
+
+    def _read_pipe(self) -> None:
+        try:
+            data = os.read(self._pipe, 65536)
+        except BlockingIOError:
+            return
+        for line in data.splitlines()[-64:]:
+            words = line.split()
+            if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+                self._prompts.pop(int(words[1][:9]), None)
+                self._prompts[int(words[1][:9])] = int(words[0][:3])
+        while len(self._prompts) > 64:
+            del self._prompts[next(iter(self._prompts))]
+        self._reported += 1
+        self._wake()
+
+    # What the kernel says
+
+    def _prompt(self, tty: str) -> int | None:
+        """Return the shell that has reported a prompt and waits at it on the terminal `tty`; None when there is none.
+
+        A shell in another window reports its prompts as well, so the terminal is compared. A shell between two commands of a
+        pasted block has reported too: it sleeps at most in `wait` or `read`, with line editing off.
+        """
+        for pid in reversed(self._prompts):
+            fields = procfs.stat_fields(pid)
+            if (
+                fields
+                and fields[0] == b"S"
+                and fields[2] == fields[5]
+                and int(fields[4]) == procfs.terminal_device(tty)
+                and not procfs.terminal_modes(tty)[0]
+            ):
+                return pid
+        return None
+
+    def _foreground(self, view: View) -> int:
+        """Return the process that leads the terminal's foreground, -1 when it is gone."""
+        fields = procfs.stat_fields(view.pane_pid)
+        return int(fields[5]) if fields else -1
+
+    def _reads(self, view: View) -> bool:
+        """Whether whoever is in the foreground waits for input from the terminal."""
+        leader = self._foreground(view)
+        fields = procfs.stat_fields(leader) if leader > 0 else []
+        if not fields or fields[0] != b"S":
+            return False
+        by_line, echo = procfs.terminal_modes(view.tty)
+        if by_line and not echo:
+            return True
+        if not by_line:
+            return procfs.comm(leader) not in _RELAYS
+        return procfs.read_at(procfs.PROC, f"{leader}/wchan", 64) in _READERS
+
+    # Talking to tmux
+
+    def _ask(self, *commands: str) -> Wait[list[Reply]]:
+        replies = self.tmux.send(*commands)
+        deadline = monotonic() + 10.0
+        while not replies[-1].done:
+            if monotonic() >= deadline:
+                self.tmux.detach()
+                raise TerminalError("tmux did not answer within 10 s")
+            yield deadline
+        return replies
+
+    def _look(self) -> Wait[View]:
+        replies = yield from self._ask(self._look_command)
+        self._view = View.parse(replies[0])
+        return self._view
+
+    def _ensure(self) -> Wait[None]:
+        """Attach to the session; start it when nobody else does so within 3 s."""
+        began = monotonic()
+        started = False
+        while not self.tmux.attached:
+            now = monotonic()
+            if now - began > 10.0:
+                raise TerminalError("the terminal's tmux session cannot be reached or started within 10 s")
+            if not self.tmux.alive:
+                if not started and now - began > 3.0:
+                    started = True
+                    self.tmux.start_session(self._new_shell)
+                self.tmux.attach()
+            wake = monotonic() + 0.1
+            while not self.tmux.attached and (self.tmux.alive or monotonic() < wake) and monotonic() - began < 10.0:
+                yield max(wake, monotonic() + 0.02)
+            if self.tmux.attached:
+                yield from self._ask(*_SESSION_OPTIONS)
+
+    # Operations
+
+    def warm(self) -> Wait[None]:
+        """Attach once, if the session is there already."""
+        if not self.tmux.alive:
+            self.tmux.attach()
+        while self.tmux.alive and not self.tmux.attached:
+            yield monotonic() + 10.0
+        if self.tmux.attached:
+            yield from self._ask(*_SESSION_OPTIONS)
+            yield from self._look()
+
+    def terminal(self, max_chars: int = 16000) -> Wait[dict[str, Any]]:
+        """Return what the window shows."""
+        yield from self._ensure()
+        (reply,) = yield from self._ask(f"capture-pane -p -t {self.tmux.target}")
+        if reply.error:
+            raise TerminalError("tmux does not show the terminal")
+        text, truncated = cut(trim(reply.text()), [], 0, max_chars)
+        return {"text": text, "truncated": truncated}
+
+    def interrupt(self) -> Wait[dict[str, Any]]:
+        """Press Ctrl-C."""
+        yield from self._ensure()
+        yield from self._ask(f"send-keys -t {self.tmux.target} C-c")
+        return {}
+
+    def wait_terminal(self, quiet_ms: float = 150.0, cap_ms: float = 1000.0) -> Wait[dict[str, Any]]:
+        """Wait until the shell is at its prompt or the terminal is quiet, at most `cap_ms`."""
+        yield from self._ensure()
+        view = yield from self._look()
+        began = monotonic()
+        quiet = Quiet(view.server_pid)
+        while True:
+            still = quiet.seconds()
+            if still >= quiet_ms / 1000 or (still >= 0.02 and self._prompt(view.tty) is not None):
+                return {"idle": True, "seconds": monotonic() - began}
+            if monotonic() - began >= cap_ms / 1000:
+                return {"idle": False, "seconds": monotonic() - began}
+            yield monotonic() + 0.01
+
+    def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> Wait[dict[str, Any]]:
+        """Type `command` and Enter, wait for its end, return its status and what the terminal showed since."""
+        check_command(command)
+        if self._busy:
+            raise TerminalError("another command is being typed")
+        self._busy = True
+        try:
+            return (yield from self._shell(command, timeout_s, max_chars))
+        finally:
+            self._busy = False
+
+    def _shell(self, command: str, timeout_s: float, max_chars: int) -> Wait[dict[str, Any]]:
+        yield from self._ensure()
+        known, began = self._view, monotonic()
+        before = yield from self._type(command)
+        end = yield from self._wait_end(before, began + timeout_s)
+        notes, interrupted = [], False
+        if end == "deadline":
+            interrupted = True
+            ended = yield from self._break(before)
+            rest = "" if ended else ", which did not end it"
+            end = "prompt" if self._prompt(before.tty) is not None else end
+            notes.append(f"[harmgym: still running after {timeout_s:g} s; sent Ctrl-C{rest}]")
+        elif end == "input":
+            notes.append("[harmgym: not back at the prompt; the program in the terminal waits for input]")
+        after = yield from self._settled(end == "prompt")
+        if after.pane_pid != before.pane_pid or (known is not None and known.pane_pid != before.pane_pid):
+            notes.append("[harmgym: the terminal's shell had ended; a new one was started]")
+        text, truncated = yield from self._since(before, after, max_chars)
+        shell = self._prompt(after.tty)
+        if shell is not None:
+            self._hooked = shell
+            if not after.normal():
+                self._reset_screen(after.tty)
+        return {
+            "status": None if shell is None else self._prompts[shell],
+            "finished": shell is not None or end == "other prompt",
+            "interrupted": interrupted,
+            "text": "\n".join([text, *notes]) if text else "\n".join(notes),
+            "truncated": truncated,
+            "terminal_restarted": after.pane_pid != before.pane_pid,
+            "seconds": monotonic() - began,
+        }
+
+    def _type(self, command: str) -> Wait[View]:
+        """Type `command` and Enter in one message; return where the terminal stood just before."""
+        target = self.tmux.target
+        if "\n" in command or "\t" in command:  # as one paste: no prompt in between, a tab does not complete
+            keys = [f"set-buffer -b harmgym -- {quote(command)}", f"paste-buffer -d -p -b harmgym -t {target}"]
+        else:
+            keys = [f"send-keys -l -t {target} -- {quote(command)}"] if command else []
+        clear = self._view is not None and self._view.history > self._view.limit // 2
+        commands = [f"clear-history -t {target}"] if clear else []
+        commands += [self._look_command, *keys, f"send-keys -t {target} Enter"]
+        self._read_pipe()
+        self._prompts.clear()
+        replies = yield from self._ask(*commands)
+        self._view = View.parse(replies[1 if clear else 0])
+        if any(reply.error for reply in replies):
+            raise TerminalError("tmux refused the keys")
+        return self._view
+
+    def _wait_end(self, view: View, deadline: float) -> Wait[str]:
+        """Return "prompt", "other prompt" (a shell without hook), "input" or "deadline"."""
+        quiet = Quiet(view.server_pid)
+        pause, seen, look_at = 0.001, 0, monotonic() + 0.075
+        while True:
+            if self._prompts:
+                if self._prompt(view.tty) is not None:
+                    return "prompt"
+                pause = 0.001 if self._reported != seen else min(pause * 2, 0.05)
+                seen = self._reported
+            now = monotonic()
+            if now >= deadline:
+                return "deadline"
+            if now >= look_at:
+                look_at = now + 0.075
+                view = yield from self._follow(view)
+                if quiet.seconds() >= 0.15 and self._reads(view):
+                    return self._kind_of_prompt(view)
+            yield min(deadline, look_at, now + pause if self._prompts else deadline)
+
+    def _follow(self, view: View) -> Wait[View]:
+        """Look again when the terminal's shell has ended and another took its place."""
+        if not procfs.stat_fields(view.pane_pid) or not self.tmux.attached:
+            yield from self._ensure()
+            return (yield from self._look())
+        return view
+
+    def _kind_of_prompt(self, view: View) -> str:
+        leader = self._foreground(view)
+        if leader != self._hooked and procfs.comm(leader) in _SHELLS:
+            return "other prompt"
+        return "input"
+
+    def _break(self, view: View) -> Wait[bool]:
+        """Press Ctrl-C, then Ctrl-\\; return whether the prompt came back."""
+        for key in ("C-c", "C-\\\\"):
+            yield from self._ask(f"send-keys -t {self.tmux.target} {key}")
+            end = yield from self._wait_end(view, monotonic() + 1.0)
+            if end != "deadline":
+                return True
+        return False
+
+    def _settled(self, prompt: bool) -> Wait[View]:
+        """Return where the terminal stands once the new prompt is drawn (an empty prompt is waited for in vain, 50 ms)."""
+        deadline = monotonic() + 0.05
+        while True:
+            view = yield from self._look()
+            if view.x > 0 or not prompt or monotonic() >= deadline:
+                return view
+            yield monotonic() + 0.002
+
+    def _since(self, before: View, after: View, max_chars: int) -> Wait[tuple[str, bool]]:
+        """Return what the terminal showed since `before`, and whether something was cut."""
+        last, lost = after.y, False
+        if after.alternate:
+            first, last = 0, after.height - 1
+        elif after.pane_pid != before.pane_pid:
+            first = 0
+        else:
+            lost = after.history >= after.limit * 0.9 - 1 and after.history > before.history
+            first = -after.history if lost else max(before.history + before.y - after.history, -after.history)
+            first = 0 if first > last else first
+        rows = last - first + 1
+        capture = f"capture-pane -p -J -t {self.tmux.target}"
+        if rows <= 2 * _ROWS:
+            (reply,) = yield from self._ask(f"{capture} -S {first} -E {last}")
+            head, tail, missing = reply.text(), [], 0
+        else:
+            replies = yield from self._ask(
+                f"{capture} -S {first} -E {first + _ROWS - 1}", f"{capture} -S {last - _ROWS + 1} -E {last}"
+            )
+            head, tail, missing = replies[0].text(), replies[1].text(), rows - 2 * _ROWS
+        if lost:
+            head, tail, missing = [], tail or head, max(missing, 1) + len(head)
+        if not tail:
+            head = trim(head)
+        return cut(head, trim(tail), missing, max_chars)
+
+    @staticmethod
+    def _reset_screen(tty: str) -> None:
+        """Put the screen's modes right, as if the shell had printed the sequences; what it shows stays."""
+        fd = procfs.open_terminal(tty)
+        if fd >= 0:
+            try:
+                os.write(fd, _RESET)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
+
+
+class Quiet:
+    """How long the tmux server has read nothing: neither output of the terminal nor keys."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._pid = server_pid
+        self._read, self._since = procfs.bytes_read(server_pid), monotonic()
+
+    def seconds(self) -> float:
+        """Return the seconds since something was last read, seen from the calls of this method."""
+        read, now = procfs.bytes_read(self._pid), monotonic()
+        if read != self._read:
+            self._read, self._since = read, now
+        return now - self._since
+
+
+def check_command(command: str) -> None:
+    """Raise TerminalError when `command` cannot be typed as it stands."""
+    if not isinstance(command, str):
+        raise TerminalError(f"needed a command of type str, found {type(command).__name__}")
+    if len(command) > MAX_COMMAND:
+        raise TerminalError(f"a command may have {MAX_COMMAND} characters, found {len(command)}")
+    for character in command:
+        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff":
+            raise TerminalError(f"the command contains {character!r}, which cannot be typed; use keys for control characters")
+
+
+def trim(lines: list[str]) -> list[str]:
+    """Return `lines` without the empty ones at the end."""
+    end = len(lines)
+    while end and not lines[end - 1]:
+        end -= 1
+    return lines[:end]
+
+
+def cut(head: list[str], tail: list[str], missing: int, max_chars: int) -> tuple[str, bool]:
+    """Join head and tail; cut in the middle, with a line that says how much, when lines are missing or it gets too long."""
+    first, last = "\n".join(head), "\n".join(tail)
+    if not missing:
+        whole = f"{first}\n{last}" if tail else first
+        if len(whole) <= max_chars:
+            return whole, False
+        first = last = whole
+    room = max(0, (max_chars - 40) // 2)
+    kept_first, kept_last = _front(first, room), _back(last, room)
+    if missing:
+        lines = missing + first[len(kept_first) :].count("\n") + last[: len(last) - len(kept_last)].count("\n")
+    else:
+        lines = first[len(kept_first) : len(first) - len(kept_last)].count("\n") - 1
+    what = f"{lines} lines" if lines > 0 else f"{len(first) - len(kept_first) - len(kept_last)} characters"
+    return "\n".join(part for part in (kept_first, f"[... {what} cut ...]", kept_last) if part), True
+
+
+def _front(text: str, room: int) -> str:
+    """Return at most `room` characters from the front, whole lines where the last one is not long."""
+    if len(text) <= room:
+        return text
+    end = text.rfind("\n", max(0, room - 400), room + 1)
+    return text[: end if end > 0 else room]
+
+
+def _back(text: str, room: int) -> str:
+    if len(text) <= room:
+        return text
+    start = text.find("\n", len(text) - room - 1, len(text) - room + 400)
+    return text[start + 1 if start >= 0 else len(text) - room :]
