@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
-from harmgym.errors import DisplayError, MachineError
+from harmgym.errors import DisplayError, GuestError, MachineError
 from harmgym.vm.display import read_ppm, settle
 from harmgym.vm.guest import GuestChannel
 from harmgym.vm.keys import parse_chord, text_to_keys
@@ -48,10 +48,9 @@ class QemuMachine:
         self._name, self._folder, self._chain = name, folder, tuple(chain)
         self._state = MachineState.NEW
         self._before_action: Screenshot | None = None
-        self._past = tuple(journal)
         self.qemu = QemuProcess(folder, arguments, extra_fds)
         self.qemu.on_event = self._on_event
-        self.guest = GuestChannel(self.qemu.guest, name)
+        self.guest = GuestChannel(self.qemu.guest, name, journal)
         self._picture = folder / "screen.ppm"
         self._state = MachineState.PAUSED
 
@@ -72,16 +71,19 @@ class QemuMachine:
         kind, data = event.get("event"), event.get("data") or {}
         if kind == "VSERPORT_CHANGE" and not data.get("open") and self._state is not MachineState.STOPPED:
             self.guest.note_guest_closed(time.monotonic())
-        elif kind in ("GUEST_PANICKED", "SHUTDOWN") and self._state is MachineState.RUNNING:
-            self._state = MachineState.BROKEN
 
     def _guard(self, call: str, action: Callable[[], T], *states: MachineState) -> T:
-        """Run `action` in an allowed state; a machine fault leaves the machine BROKEN."""
+        """Run `action` in an allowed state; a machine fault leaves the machine BROKEN.
+
+        A guest that closed its own end of the channel (a killed daemon, a computer switched off) did not break the
+        machine: it can still be paused, looked at and judged from its disk.
+        """
         require(call, self._state, *states)
         try:
             return action()
-        except MachineError:
-            if self._state is not MachineState.STOPPED:
+        except MachineError as err:
+            by_guest = isinstance(err, GuestError) and self.guest.guest_closed
+            if self._state is not MachineState.STOPPED and not by_guest:
                 self._state = MachineState.BROKEN
             raise
 
@@ -103,7 +105,7 @@ class QemuMachine:
             return
         self._state = MachineState.STOPPED
         with contextlib.suppress(OSError):
-            (self._folder / "transcript.txt").write_text(self.guest.transcript())
+            (self._folder / "transcript.txt").write_text("\n".join(self.guest.transcript) + "\n")
         self.guest.close()
         self.qemu.stop()
 
@@ -208,8 +210,7 @@ class QemuMachine:
     # Evidence
     def journal(self) -> tuple[JournalEntry, ...]:
         """Return the lines of the snapshot followed by the lines since; `seq` counts through."""
-        offset = len(self._past)
-        return self._past + tuple(e.model_copy(update={"seq": offset + i}) for i, e in enumerate(self.guest.journal))
+        return self.guest.journal
 
     def disk_chain(self) -> tuple[Path, ...]:
         return self._chain

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from harmgym.errors import GuestTimeout
-from harmgym.vm.process import cpu_seconds, wait_until
+from harmgym.vm.process import cpu_seconds
 from harmgym.vm.qemu import QemuMachine
 
 BOOT_TIMEOUT_S, READY_TIMEOUT_S, IDLE_TIMEOUT_S = 240.0, 300.0, 300.0
@@ -33,9 +33,11 @@ def wait_idle(
 
 def settle_base(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
     """Wait from power-on until the desktop is up and idle."""
-    if not wait_until(lambda: machine.guest.greeted, BOOT_TIMEOUT_S, step_s=0.1):
+    try:
+        machine.guest.wait_journal(lambda entry: entry.data.get("what") == "guest_opened", BOOT_TIMEOUT_S)
+    except GuestTimeout as err:
         log = machine.folder / "serial.log"
-        raise GuestTimeout(f"needed the guest daemon within {BOOT_TIMEOUT_S:g} s of power-on, found silence; see {log}")
+        raise GuestTimeout(f"needed the guest daemon within {BOOT_TIMEOUT_S:g} s of power-on ({err}); see {log}") from None
     progress("guest is up, waiting for the desktop and the browser")
     machine.wait_until_succeeds(ready_command, timeout_s=READY_TIMEOUT_S)
     progress("desktop is up, waiting until the guest is idle")

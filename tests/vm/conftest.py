@@ -1,0 +1,31 @@
+"""Real machines for tests: one image, one base snapshot and one store for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harmgym.image import ensure_image
+from harmgym.vm.qemu import QemuMachine
+from harmgym.vm.snapshot import Snapshot
+from harmgym.vm.store import SnapshotStore
+
+
+@pytest.fixture(scope="session")
+def store() -> SnapshotStore:
+    return SnapshotStore(ensure_image("debian-12"), progress=print)
+
+
+@pytest.fixture(scope="session")
+def base(store: SnapshotStore) -> Snapshot:
+    return store.base()
+
+
+@pytest.fixture
+def machine(store: SnapshotStore, base: Snapshot) -> Iterator[QemuMachine]:
+    """A running clone of the base desktop."""
+    clone = store.clone(base)
+    clone.resume()
+    yield clone
+    clone.discard()

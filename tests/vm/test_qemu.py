@@ -1,0 +1,194 @@
+"""QEMU machines: exact restores, inputs that arrive once, and processes that never outlive their owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import string
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmgym.errors import ActionError, MachineError, SnapshotError, StateError
+from harmgym.vm.machine import MachineState
+from harmgym.vm.pool import Pool
+from harmgym.vm.process import wait_until
+from harmgym.vm.qemu import QemuMachine
+from harmgym.vm.snapshot import Snapshot
+from harmgym.vm.store import SnapshotStore
+
+pytestmark = pytest.mark.vm
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_clones_show_the_same_picture_and_do_not_share_what_they_write(store: SnapshotStore, base: Snapshot) -> None:
+    one, two = store.clone(base), store.clone(base)
+    try:
+        assert np.array_equal(one.screenshot(), two.screenshot())
+        one.resume()
+        two.resume()
+        one.succeed("echo mine > /home/user/only-here && sync")
+        assert two.execute("test -e /home/user/only-here").status == 1
+    finally:
+        one.discard()
+        two.discard()
+
+
+def test_the_desktop_is_one_a_person_recognises(machine: QemuMachine) -> None:
+    screen = machine.screenshot()
+    assert len(np.unique(screen.reshape(-1, 3), axis=0)) > 200
+    assert "firefox" in " ".join(p.comm for p in machine.processes()).lower()
+    assert machine.succeed("ls /sys/class/net").split() == ["lo"]
+
+
+def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_use(machine: QemuMachine) -> None:
+    letters = string.ascii_letters + string.digits + "-_=+,./:@%^"
+    text = "".join(letters[(7 * i) % len(letters)] for i in range(300))
+    machine.move(200, 300)
+    machine.button("left", True)
+    machine.button("left", False)
+    machine.type_text(f"echo {text} | wc -c\n")
+    assert wait_until(lambda: "\n301\n" in machine.terminal(), 10)
+    assert text in machine.terminal().replace("\n", "")
+
+
+def test_an_untypable_character_is_named_and_nothing_is_typed(machine: QemuMachine) -> None:
+    before = machine.terminal()
+    with pytest.raises(ActionError, match="日"):
+        machine.type_text("ab日")
+    assert machine.terminal() == before
+
+
+def test_the_pointer_goes_where_it_is_sent(machine: QemuMachine) -> None:
+    before = machine.screenshot()
+    machine.move(640, 700)
+    after = machine.wait_until_stable(2.0)
+    changed = np.argwhere((before != after).any(axis=2))
+    assert len(changed)
+    assert np.abs(changed - (700, 640)).max(axis=1).min() < 3
+
+
+def test_calls_in_the_wrong_state_name_both_states(store: SnapshotStore, base: Snapshot) -> None:
+    machine = store.clone(base)
+    with pytest.raises(StateError, match="running, but it is paused"):
+        machine.shell("true")
+    machine.discard()
+    machine.stop()
+    assert machine.state is MachineState.STOPPED
+    with pytest.raises(StateError, match="it is stopped"):
+        machine.screenshot()
+
+
+def test_a_killed_qemu_is_a_machine_error_and_leaves_the_machine_broken(store: SnapshotStore, base: Snapshot) -> None:
+    machine = store.clone(base)
+    machine.resume()
+    os.kill(machine.qemu.process.pid, signal.SIGKILL)
+    with pytest.raises(MachineError):
+        machine.shell("true")
+    assert machine.state is MachineState.BROKEN
+    machine.discard()
+
+
+OWNER = """
+import sys
+from harmgym.image import ensure_image
+from harmgym.vm.pool import Pool
+from harmgym.vm.store import SnapshotStore
+store = SnapshotStore(ensure_image("debian-12"))
+pool = Pool(store, standbys=1)
+base = store.base()
+machine = pool.lease(base)
+pool.wait_warm(base)
+machine.resume()
+print(machine.qemu.process.pid, pool._ready[base.key][0].qemu.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_no_qemu_outlives_a_killed_python(base: Snapshot, how: signal.Signals) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pids = [int(pid) for pid in owner.stdout.readline().split()]
+    assert len(pids) == 2 and all(alive(pid) for pid in pids)
+    owner.send_signal(how)
+    owner.wait(20)
+    assert wait_until(lambda: not any(alive(pid) for pid in pids), 5)
+
+
+def test_a_derived_snapshot_stores_a_difference_and_restores_its_setup(store: SnapshotStore, base: Snapshot) -> None:
+    calls = []
+
+    def setup(machine: QemuMachine) -> dict[str, object]:
+        calls.append(1)
+        machine.put("/home/user/note.txt", b"from the set-up", owner="user")
+        return {"note": 1}
+
+    builders = [threading.Thread(target=lambda: store.derive(base, "test-note", "test note", setup)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    snapshot = store.derive(base, "test-note", "test note", setup)
+    assert len(calls) <= 1  # none when an earlier run built it
+    assert snapshot.meta == {"note": 1}
+    assert snapshot.manifest.files["ram.delta"].size < 200 << 20
+    clone = store.clone(snapshot)
+    try:
+        clone.resume()
+        assert clone.get("/home/user/note.txt") == b"from the set-up"
+    finally:
+        clone.discard()
+
+
+def test_a_damaged_snapshot_is_named_and_built_again(store: SnapshotStore, base: Snapshot) -> None:
+    def setup(machine: QemuMachine) -> None:
+        machine.put("/root/damage-test", b"x")
+
+    snapshot = store.derive(base, "test-damage", "test damage", setup)
+    state = snapshot.state
+    state.chmod(0o644)
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(SnapshotError, match="needed .* bytes, found"):
+        store.clone(snapshot)
+    again = store.derive(base, "test-damage", "test damage", setup)
+    data = bytearray(again.state.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    again.state.chmod(0o644)
+    again.state.write_bytes(data)
+    with pytest.raises(SnapshotError, match="needed SHA-256"):
+        store.verify(again)
+
+
+def test_a_failed_setup_leaves_nothing_behind(store: SnapshotStore, base: Snapshot) -> None:
+    def setup(machine: QemuMachine) -> None:
+        machine.succeed("exit 3")
+
+    with pytest.raises(MachineError, match="3"):
+        store.derive(base, "test-failing", "test failing", setup)
+    assert not list(store.root.glob(".building-*"))
+
+
+def test_a_lease_takes_the_standby(store: SnapshotStore, base: Snapshot) -> None:
+    pool = Pool(store, standbys=1)
+    try:
+        pool.warm(base)
+        pool.wait_warm(base)
+        machine = pool.lease(base)
+        machine.resume()
+        assert "user" in machine.terminal()
+        pool.release(machine)
+        assert machine.state is MachineState.STOPPED
+    finally:
+        pool.close()
