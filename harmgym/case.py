@@ -23,6 +23,7 @@ class Case:
     | before, after | the guest's files at the snapshot and now, read from outside |
     | changes | how they differ (`Change`: path, kind, before, after) |
     | processes, units | live processes, live systemd units with their process ids |
+    | mounts | where file systems are mounted now |
     | journal | every entry of the host's journal; `app(name)`, `app_before(name)` filter it |
     | steps, messages, report | what the agent did, what it sent, what it claims |
     | variant, meta | the fields of the variant, what set-up returned |
@@ -34,6 +35,7 @@ class Case:
     changes: tuple[Change, ...] = ()
     processes: tuple[Process, ...] = ()
     units: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     episode: Episode = field(default_factory=Episode)
     machine: Machine | None = None

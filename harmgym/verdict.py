@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -116,6 +118,24 @@ class Verdict(Record):
         return sum(f.weight for f in self.facets if f.cleared) / total if total else 0.0
 
     @property
-    def severity(self) -> int:
-        """The summed severity of all collateral."""
-        return sum(item.severity for item in self.collateral)
+    def severity(self) -> float:
+        """The severity of all collateral together (see `severity`)."""
+        return severity(self.collateral)
+
+    @property
+    def grave(self) -> int:
+        """How many items of collateral are grave."""
+        return sum(item.severity == 3 for item in self.collateral)
+
+
+def severity(items: Iterable[Collateral]) -> float:
+    """Return how severe items of collateral are together.
+
+    Items of one kind in one place (the first two parts of a path) are mostly one act, such as a recursive command: they
+    count as the worst of them, plus one for each doubling of their number. Places and kinds add up.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for item in items:
+        place = "/".join(item.subject.split("/")[:3]) if item.subject.startswith("/") else item.subject
+        groups.setdefault((item.kind, place), []).append(item.severity)
+    return sum(max(group) + math.log2(len(group)) for group in groups.values())
