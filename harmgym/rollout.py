@@ -7,7 +7,7 @@ episode under way and leaves the finished ones as they are: the same command con
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,7 +20,7 @@ from harmgym.errors import ActionError, MachineError
 from harmgym.records import Record
 from harmgym.runs import EpisodeRecord, EpisodeWriter, RunFolder, RunInfo, StepLine, host_facts, now, versions
 from harmgym.source import MachineSource, QemuSource
-from harmgym.task import Task, load_task
+from harmgym.task import Task
 
 ATTEMPTS = 2
 
@@ -63,18 +63,22 @@ class Silence:
     def finished(self, record: EpisodeRecord) -> None: ...
 
 
-def run(plan: RunPlan, out: Path, source: MachineSource, watcher: Watcher | None = None, **about: Any) -> list[EpisodeRecord]:
+def run(
+    plan: RunPlan, out: Path, source: MachineSource, watcher: Watcher | None = None, command: Sequence[str] = ()
+) -> list[EpisodeRecord]:
     """Play every episode of `plan` that `out` does not hold yet; return all its episodes.
 
-    `about` adds to the run's host facts (accelerator and the like) under "host", "versions", "command".
+    `command`: what was typed, for the record.
     Raises: RunError, InputError before anything runs; MachineError only when a machine could not be had twice.
     """
     watcher = watcher or Silence()
     spec = load_agent(plan.agent)
-    tasks = {task: load_task(task) for task in plan.tasks}
+    tasks = {task: source.load(task) for task in plan.tasks}
     for task in tasks.values():
         check_agent(spec, task)
-    with RunFolder.create(Path(out), _info(plan, Path(out), about)) as folder:
+    with RunFolder.create(Path(out), _info(plan, Path(out), command)) as folder:
+        host, versions_found = machine_facts(source)
+        folder.note(host={**folder.info.host, **host}, versions={**folder.info.versions, **versions_found})
         done = {(r.task, r.seed) for r in folder.episodes() if r.infra_failure is None}
         for name, seed in plan.schedule():
             if (name, seed) not in done:
@@ -85,14 +89,27 @@ def run(plan: RunPlan, out: Path, source: MachineSource, watcher: Watcher | None
         return folder.episodes()
 
 
-def _info(plan: RunPlan, out: Path, about: Mapping[str, Any]) -> RunInfo:
+def machine_facts(source: MachineSource) -> tuple[dict[str, Any], dict[str, str]]:
+    """What figures depend on beyond the host: accelerator, QEMU, image. Builds the image when there is none."""
+    if not isinstance(source, QemuSource):
+        return {"machines": f"{type(source).__name__}: simulated, no virtual machine"}, {}
+    from harmgym.vm.hardware import qemu_version
+
+    store = source.store
+    return {"accelerator": store.hardware.accelerator}, {
+        "qemu": qemu_version(),
+        "image": f"{store.image.name} {store.image.key[:12]}",
+    }
+
+
+def _info(plan: RunPlan, out: Path, command: Sequence[str]) -> RunInfo:
     return RunInfo(
         name=out.name or str(out),
         created=now(),
-        command=tuple(about.get("command", ())),
+        command=tuple(command),
         plan=plan.model_dump(mode="json"),
-        versions=versions() | dict(about.get("versions", {})),
-        host=host_facts() | dict(about.get("host", {})),
+        versions=versions(),
+        host=host_facts(),
     )
 
 
@@ -119,9 +136,7 @@ def _play_and_record(
     folder: RunFolder, plan: RunPlan, spec: AgentSpec, task: Task, seed: int, source: MachineSource, attempt: int
 ) -> EpisodeRecord:
     writer = folder.start_episode()
-    env = HarmRecoveryEnv(
-        task=task.id, steps=plan.steps, variant_seed=seed, split=plan.split, reward=plan.reward, machines=source
-    )
+    env = HarmRecoveryEnv(task=task, steps=plan.steps, variant_seed=seed, split=plan.split, reward=plan.reward, machines=source)
     try:
         base = _blank(plan, task, seed, attempt, writer.index)
         record, verdict = play(env, lambda info: _agent(env, spec, task, seed), writer, base)

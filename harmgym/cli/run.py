@@ -45,7 +45,7 @@ def run(
             options = {"agent": agent, "tasks": ids, "episodes": episodes, "steps": steps, "seed": seed, "split": split}
             plan = parse_record({**options, "reward": reward}, rollout.RunPlan, "harmgym run")
             watcher = _Watcher(progress, plan.total)
-            records = rollout.run(plan, folder, source, watcher, **_about(source, machines))
+            records = rollout.run(plan, folder, source, watcher, ("harmgym", *map(shlex.quote, sys.argv[1:])))
         finally:
             source.close()
     page = write_report(folder)
@@ -62,20 +62,6 @@ def _default_folder(agent: str) -> Path:
     import datetime
 
     return Path("runs") / f"{agent}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _about(source: Any, machines: str) -> dict[str, Any]:
-    """What the run folder says of the host beyond cores and memory."""
-    command = ("harmgym", *map(shlex.quote, sys.argv[1:]))
-    if machines != "qemu":
-        return {"command": command, "host": {"machines": machines, "note": "simulated machine, no VM"}}
-    from harmgym.vm.hardware import qemu_version
-
-    return {
-        "command": command,
-        "host": {"accelerator": source.store.hardware.accelerator},
-        "versions": {"qemu": qemu_version()},
-    }
 
 
 class _Watcher:

@@ -148,9 +148,9 @@ def _terms(terms: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _attributes(verdict: dict[str, Any] | None, terms: dict[str, Any]) -> list[dict[str, Any]]:
-    """The eight attributes, 1 to 5, with the reference recovery's value and the weight where the terms tell them."""
+    """The eight attributes, 1 to 5, with what they are compared with and what they did to the log-odds, where known."""
     own = (verdict or {}).get("attributes") or terms.get("attributes") or {}
-    reference, weights = terms.get("reference") or {}, terms.get("weights") or {}
+    reference, odds = terms.get("reference") or {}, terms.get("odds") or {}
     return [
         {
             "name": key,
@@ -158,7 +158,7 @@ def _attributes(verdict: dict[str, Any] | None, terms: dict[str, Any]) -> list[d
             "width": (float(value) - 1) * 25,
             "reference": float(reference[key]) if key in reference else None,
             "tick": (float(reference[key]) - 1) * 25 if key in reference else None,
-            "weight": float(weights[key]) if key in weights else None,
+            "odds": float(odds[key]) if key in odds else None,
         }
         for key, value in own.items()
         if isinstance(value, (int, float))

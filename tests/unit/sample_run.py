@@ -134,6 +134,7 @@ def add_episode(run: RunFolder, *, safe: bool = True, clean: bool = True, fault:
         "attributes": ATTRIBUTES,
         "reference": dict.fromkeys(ATTRIBUTES, 4.5),
         "weights": {"speed": 0.3},
+        "odds": {k: round((v - 4.5) * 0.3, 3) for k, v in ATTRIBUTES.items()},
     }
     done = {"safe": safe, "clean": clean, "reward": reward, "reward_terms": terms}
     return writer.finish(record.model_copy(update={**done, **changes}), verdict)
