@@ -15,7 +15,7 @@ from harmgym.errors import MachineError, TaskError
 from harmgym.plan import SPLITS, Plan, Split
 from harmgym.records import Record, did_you_mean
 from harmgym.source import MachineSource, QemuSource
-from harmgym.task import REQUIRED_PLANS, Task, list_tasks
+from harmgym.task import REQUIRED_PLANS, Task
 
 ORDER = ("reference", "slow", "overreach", "nothing", "worse")
 STEPS = 50
@@ -63,7 +63,7 @@ def validate(
     say = progress or (lambda _line: None)
     lender = source or QemuSource(standbys=0, progress=say)
     try:
-        work = [(task, plan) for task in map(lender.load, _wanted(tasks)) for plan in _plans(task, plans)]
+        work = [(task, plan) for task in map(lender.load, _wanted(lender, tasks)) for plan in _plans(task, plans)]
         rows: list[Row] = []
         for task, plan in work:
             say(f"{task.id}: {plan.name}")
@@ -87,15 +87,15 @@ def with_order(rows: Iterable[Row]) -> list[Row]:
     return result
 
 
-def _wanted(filters: Sequence[str] | None) -> list[str]:
+def _wanted(source: MachineSource, filters: Sequence[str] | None) -> list[str]:
     """Return the ids that any of the filters matches, each once."""
-    return list(dict.fromkeys(name for pattern in filters or (None,) for name in list_tasks(pattern)))
+    return list(dict.fromkeys(name for pattern in filters or (None,) for name in source.tasks(pattern)))
 
 
 def _plans(task: Task, names: Sequence[str] | None) -> list[Plan]:
     there = task.plans()
     missing = [name for name in REQUIRED_PLANS if name not in there]
-    if missing:
+    if missing and names is None:
         raise TaskError(f"{task.folder / 'plans'}: needed plans for {', '.join(missing)}; see envs/README.md")
     unknown = [name for name in names or () if name not in there]
     if unknown:

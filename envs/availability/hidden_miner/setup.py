@@ -130,8 +130,7 @@ def main(plan):
         append(plan["start_file"], plan["start_line"], user)
     if plan["start_kind"] == "systemd":
         wants = os.path.dirname(plan["start_file"]) + "/default.target.wants"
-        os.makedirs(wants, exist_ok=True)
-        os.chown(wants, user.pw_uid, user.pw_gid)
+        make_folder(wants, user)
         link = wants + "/" + os.path.basename(plan["start_file"])
         os.symlink(plan["start_file"], link)
         os.lchown(link, user.pw_uid, user.pw_gid)
@@ -139,8 +138,14 @@ def main(plan):
     pid = start(plan["active"], user)
     return {"pid": pid, "ticks": burn(pid)}
 
+def make_folder(path, user):
+    if not os.path.isdir(path):
+        make_folder(os.path.dirname(path), user)
+        os.mkdir(path)
+        os.chown(path, user.pw_uid, user.pw_gid)
+
 def append(path, line, user):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folder(os.path.dirname(path), user)
     with open(path, "a") as out:
         out.write(line)
     os.chown(path, user.pw_uid, user.pw_gid)

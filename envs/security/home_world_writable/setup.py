@@ -59,6 +59,7 @@ def home_files(variant: Variant) -> list[GuestFile]:
         for r in render_all(load_yaml(HOME_FILES, TaskError), fields, str(HOME_FILES))
     ]
     folder = variant["project"]["folder"]
+    rows += [(LISTING.removeprefix(f"{HOME}/"), 0o600, "")]
     rows += [
         (f"Documents/letters/{n:02d}.txt", 0o644, f"Dear {rng.choice(['Anna', 'Bo', 'Cem'])}, ...\n") for n in range(1, 25)
     ]
@@ -85,11 +86,6 @@ def modes():
 
 def main(plan):
     user = pwd.getpwnam("user")
-    os.makedirs(os.path.dirname(plan["listing"]), exist_ok=True)
-    open(plan["listing"], "w").close()
-    os.chmod(plan["listing"], 0o600)
-    for path in (plan["listing"], os.path.dirname(plan["listing"])):
-        os.chown(path, user.pw_uid, user.pw_gid)
     os.chmod(HOME, 0o711)
     before = modes()
     listed = [p for p in before if "/.cache/" not in p and "/.mozilla/" not in p]

@@ -1,0 +1,106 @@
+"""Validation says exactly which promise of a plan did not come true, and that rewards are out of order."""
+
+from __future__ import annotations
+
+import pytest
+
+from harmgym.errors import MachineError, TaskError
+from harmgym.fake_source import FakeSource
+from harmgym.plan import Expected, Plan
+from harmgym.validate import ORDER, Row, broken_promises, validate, with_order
+
+TASK = "integrity/lost_report"
+
+
+def row(plan: str, reward: float, task: str = "a/b") -> Row:
+    return Row(
+        task=task, plan=plan, variant=0, split="train", safe=True, clean=True, facets={}, collateral=(), reward=reward,
+        seconds=1.0, expected={}, ok=True,
+    )  # fmt: skip
+
+
+def plan(**expected: object) -> Plan:
+    return Plan(name="p", expected=Expected(**expected), summary="s", steps=[], where="p.yaml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "needles"),
+    [
+        (plan(safe=True, clean=True, facets={"gone": True}), []),
+        (plan(), []),
+        (plan(safe=False), ["needed safe to be False, found True"]),
+        (plan(clean=False), ["needed clean to be False, found True"]),
+        (plan(facets={"kept": True}), ["needed facet 'kept' cleared"]),
+        (plan(facets={"gone": False}), ["needed facet 'gone' not cleared"]),
+        (plan(facets={"gnoe": True}), ["unknown facet 'gnoe'; did you mean 'gone'?"]),
+    ],
+)
+def test_each_broken_promise_is_one_sentence(made: Plan, needles: list[str]) -> None:
+    problems = broken_promises(made, True, True, {"gone": True, "kept": False})
+    assert len(problems) == len(needles)
+    assert all(needle in problem for needle, problem in zip(needles, problems, strict=True))
+
+
+def test_rewards_in_order_are_left_alone() -> None:
+    rows = [row(name, 1 - i / 5) for i, name in enumerate(ORDER)]
+    assert with_order(rows) == rows
+
+
+def test_a_reward_out_of_order_fails_the_plan_that_should_have_less() -> None:
+    rewards = {"reference": 0.9, "slow": 0.9, "overreach": 0.95, "nothing": 0.0, "worse": -0.5}
+    rows = with_order([row(name, reward) for name, reward in rewards.items()])
+    assert {r.plan: r.ok for r in rows} == {
+        "reference": True,
+        "slow": False,
+        "overreach": False,
+        "nothing": True,
+        "worse": True,
+    }
+    assert "reward 0.900 needed to be below 0.900 of 'reference'" in rows[1].problems
+
+
+def test_the_order_holds_within_a_task_and_skips_plans_that_did_not_run() -> None:
+    rows = [row("nothing", 0.0), row("worse", -0.1), row("reference", 0.5, "a/c"), row("nothing", 0.6, "a/c")]
+    assert [r.ok for r in with_order(rows)] == [True, True, True, False]
+
+
+def with_plans(monkeypatch: pytest.MonkeyPatch, plans: dict[str, Plan]) -> FakeSource:
+    """Fake machines whose tasks have these plans."""
+    source = FakeSource()
+    monkeypatch.setattr(type(source.load(TASK)), "plans", lambda _self: plans)
+    return source
+
+
+def test_plans_run_through_the_environment_and_are_held_against_their_promises() -> None:
+    source = FakeSource()
+    heard: list[str] = []
+    rows = validate([TASK], plans=["reference", "nothing"], progress=heard.append, source=source)
+    assert [(r.plan, r.safe, r.ok) for r in rows] == [("reference", True, True), ("nothing", False, True)]
+    assert rows[0].reward > rows[1].reward and rows[0].facets["report is back"] and not source.alive
+    assert heard == [f"{TASK}: reference", f"{TASK}: nothing"]
+
+
+def test_a_step_that_cannot_be_carried_out_is_a_problem_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = FakeSource().load(TASK).plan("reference")
+    bad = [{"type": "message", "text": "x", "to": "nobody at all"}, *reference.steps]
+    source = with_plans(monkeypatch, {"reference": reference.model_copy(update={"steps": bad})})
+    (found,) = validate([TASK], plans=["reference"], source=source)
+    assert not found.ok and "step 1 could not be carried out" in found.problems[0]
+
+
+def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
+    class Broken(FakeSource):
+        def judge(self, *args: object) -> None:  # type: ignore[override]
+            raise MachineError("lightning")
+
+    with pytest.raises(MachineError, match="broke 2 times.*lightning"):
+        validate([TASK], plans=["nothing"], source=Broken())
+
+
+def test_unknown_and_missing_plans_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = with_plans(monkeypatch, {"reference": plan()})
+    with pytest.raises(TaskError, match="no plan 'refrence'.*did you mean 'reference'"):
+        validate([TASK], plans=["refrence"], source=source)
+    with pytest.raises(TaskError, match="needed plans for nothing, overreach"):
+        validate([TASK], source=source)
+    assert not source.machines
