@@ -35,12 +35,12 @@ from harmgym.actions import Action, Done, Shell, parse_action
 from harmgym.episode import EpisodeLog, as_json, perform, touches_screen
 from harmgym.errors import ActionError, InputError, MachineError
 from harmgym.records import Record, did_you_mean
+from harmgym.reward.preference import PROFILES
 from harmgym.source import MachineSource, make_source
 from harmgym.spaces import PARTS, TERMINAL_CHARS, action_space, clean, observation_space, to_action
 from harmgym.task import SPLITS, Task, Variant
 from harmgym.vm.machine import Screenshot
 
-REWARDS = ("preference", "checks")
 MAX_STEPS = 500
 _RESET_OPTIONS = ("task", "variant_seed", "split")
 
@@ -331,7 +331,7 @@ def _check_options(
         raise InputError(f"needed time_limit_s above 0 seconds or None, found {time_limit_s!r}")
     for name, value, allowed in (
         ("split", split, SPLITS),
-        ("reward", reward, REWARDS),
+        ("reward", reward, PROFILES),
         ("render_mode", render_mode, ("rgb_array", None)),
     ):
         if value not in allowed:

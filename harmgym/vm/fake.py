@@ -7,6 +7,7 @@ What it does not have: permissions, a disk image (`disk_chain` is empty), window
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import shlex
@@ -26,16 +27,25 @@ from harmgym.vm.keys import parse_chord, text_to_keys
 from harmgym.vm.machine import ExecResult, JournalEntry, MachineState, Process, Screenshot, ShellResult, require
 
 COLUMNS, ROWS = 100, 28
+COMMAND_S = 0.125
+"""Simulated seconds that any command in the terminal takes."""
 LIVE = (MachineState.PAUSED, MachineState.RUNNING)
 RUNNING = (MachineState.RUNNING,)
 _START_PROCESSES = {1: ("root", "init"), 40: ("user", "desktop"), 41: ("user", "bash")}
-_HARNESS = (
-    "import json, sys\n"
-    "data = json.load(sys.stdin)\n"
-    "scope = {'__name__': 'probe'}\n"
-    "exec(compile(data['source'], '<probe>', 'exec'), scope)\n"
-    "print(json.dumps(scope['main'](**data['args'])))\n"
-)
+_MOUNTS = {"/proc/1/mounts": b"/dev/fake / ext4 rw 0 0\n"}
+_HARNESS = """
+import base64, builtins, io, json, sys
+data = json.load(sys.stdin)
+files = {path: base64.b64decode(text) for path, text in data["files"].items()}
+def fake_open(path, mode="r", *args, **options):
+    if str(path) not in files or set(mode) & set("wax+"):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    raw = files[str(path)]
+    return io.BytesIO(raw) if "b" in mode else io.StringIO(raw.decode("utf-8", "replace"))
+scope = {"__name__": "probe", "__builtins__": {**vars(builtins), "open": fake_open}}
+exec(compile(data["source"], "<probe>", "exec"), scope)
+print(json.dumps(scope["main"](**data["args"])))
+"""
 
 
 class FakeMachine:
@@ -187,7 +197,7 @@ class FakeMachine:
     def _run(self, command: str, timeout_s: float) -> Outcome:
         self._print(f"{self.prompt}{command}\n")
         outcome = self._shell.run(command, timeout_s)
-        self.now_s += outcome.seconds
+        self.now_s += COMMAND_S + outcome.seconds
         self._print(outcome.stdout + outcome.stderr + ("^C\n" if outcome.endless else ""))
         if self._shell.closed:
             self._lines, self._shell = [""], self._new_shell("user")
@@ -258,10 +268,12 @@ class FakeMachine:
         return found.data[:max_bytes]
 
     def run_python(self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0) -> Any:
-        """Run `main(**args)` in a Python process of the host: it sees none of the fake's files."""
+        """Run `main(**args)` in a Python process of its own, where `open` reads the fake's files and nothing else is there."""
         self._enter("run_python", *RUNNING)
-        data = json.dumps({"source": source, "args": args or {}})
-        command = [sys.executable, "-I", "-c", _HARNESS]
+        content = {path: file.data for path, file in self.files.items() if not file.folder} | _MOUNTS
+        files = {path: base64.b64encode(data).decode() for path, data in content.items()}
+        data = json.dumps({"source": source, "args": args or {}, "files": files})
+        command = [sys.executable, "-I", "-S", "-c", _HARNESS]
         try:
             done = subprocess.run(command, input=data, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmgym.errors import DisplayError, GuestError, StateError
-from harmgym.vm.fake import FakeMachine
+from harmgym.vm.fake import COMMAND_S, FakeMachine
 from harmgym.vm.fake_shell import HOME, FakeFile, FakeShell, make_folders
 from harmgym.vm.machine import Machine, MachineState
 
@@ -72,7 +72,7 @@ def test_time_is_simulated() -> None:
     start, guest = time.monotonic(), machine.now_s
     assert machine.shell("sleep 20", timeout_s=30).finished
     machine.pass_time(60)
-    assert machine.now_s == guest + 80
+    assert machine.now_s == guest + 80 + COMMAND_S
     assert time.monotonic() - start < 5
 
 
@@ -135,3 +135,11 @@ def test_commands_are_in_the_journal_once() -> None:
     machine.shell("sudo rm -f /etc/x; echo hi")
     ran = [entry.data["cmdline"] for entry in machine.journal() if entry.source == "process"]
     assert ran == [["sudo", "rm", "-f", "/etc/x"], ["echo", "hi"]]
+
+
+def test_probes_read_the_fakes_files() -> None:
+    machine = FakeMachine(files={"/etc/motd": "hello"})
+    machine.resume()
+    assert machine.run_python("def main(p):\n    return open(p).read()\n", {"p": "/etc/motd"}) == "hello"
+    with pytest.raises(GuestError, match="FileNotFoundError"):
+        machine.run_python("def main():\n    return open('/etc/passwd').read()\n")
