@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("noise", "communication", "attributes", "baseline", "collateral"),
     ("judge", "reward"),
     ("spaces", "episode", "agent"),
-    ("registration", "source", "fake_source", "scaffold"),
+    ("registration", "startup", "source", "fake_source", "scaffold"),
     ("env",),
     ("vector", "wrappers"),
     ("runs",),

@@ -1,0 +1,93 @@
+"""What README and docs tell a newcomer to type exists, and the Python example runs as printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from harmgym.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "agents" / "README.md"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def commands(page: Path) -> list[str]:
+    """Every `harmgym ...` and `make ...` of a page, in blocks and in backticks."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
+    inline = re.findall(r"`((?:harmgym|make) [^`]+)`", text)
+    lines = [line.split("#")[0].strip() for line in [*blocks, *inline]]
+    return [line for line in lines if line.startswith(("harmgym ", "make ")) and "..." not in line]
+
+
+EVERY = [(page.name, line) for page in PAGES for line in commands(page)]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(EVERY) > 15 and len(README_PYTHON) == 1
+
+
+@pytest.mark.parametrize(("page", "line"), EVERY, ids=[f"{p}: {line}" for p, line in EVERY])
+def test_what_is_printed_exists(page: str, line: str) -> None:
+    program, *words = shlex.split(line)
+    if program == "make":
+        goals = [word for word in words if "=" not in word]
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+        assert goals and set(goals) <= set(targets), f"{page}: the Makefile has no {goals}"
+        return
+    node: Any = typer.main.get_command(app)
+    while words and hasattr(node, "commands") and not words[0].startswith("-"):
+        assert words[0] in node.commands, f"{page}: {line!r}: no command {words[0]!r}"
+        node = node.commands[words.pop(0)]
+    if hasattr(node, "commands") and not words:
+        return  # a group, named as such
+    options = {name: p for p in node.params for name in (*p.opts, *p.secondary_opts)}
+    for word in words:
+        assert not word.startswith("-") or word in options, f"{page}: {line!r}: no option {word!r}"
+    positional = [p for p in node.params if p.param_type_name == "argument"]
+    given = [w for i, w in enumerate(words) if not w.startswith("-") and not _is_value(words, i, options)]
+    assert len(given) <= len(positional), f"{page}: {line!r}: too many arguments"
+
+
+def _is_value(words: list[str], i: int, options: dict[str, Any]) -> bool:
+    before = words[i - 1] if i else ""
+    return before in options and not options[before].is_flag
+
+
+def test_the_python_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a simulated machine; the real one runs it in tests/vm."""
+    code = README_PYTHON[0].replace('task="security/home_world_writable"', 'task="security/open_key", machines="fake"')
+    assert "machines=" in code
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "(800, 1280, 3) 0.0" in printed and "False)" in printed
+
+
+def test_every_make_target_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^([a-z-]+):", makefile, re.M):
+        assert re.search(rf"^{target}:[^#\n]*## \S", makefile, re.M), f"make {target} has no explanation after ##"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target} does not exist"
+
+
+def test_the_picture_is_small() -> None:
+    assert (ROOT / "docs" / "report.webp").stat().st_size < 300_000
+
+
+def test_the_states_in_the_table_are_the_states() -> None:
+    from harmgym.task import list_tasks
+
+    table = re.findall(r"^\| `([a-z]+/[a-z_]+)` \|", README, re.M)
+    assert table == list(list_tasks())
