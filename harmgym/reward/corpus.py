@@ -72,7 +72,7 @@ class CorpusScenario(Record):
         return recoveries
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """Scenarios and, flattened, their plans as arrays.
 

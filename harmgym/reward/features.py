@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from harmgym.errors import JudgmentError
 from harmgym.reward.judgments import Judgment
+from harmgym.reward.lexicon import features
 from harmgym.reward.topics import flag_vector
 
 Array = NDArray[np.float64]
@@ -68,6 +70,80 @@ class Pairs:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """P recoveries that judgments are about.
+
+    Attributes: texts; levels float64 (P, 8), nan where unknown; flags float64 (P, 10); scenario int (P,), a row of `names`.
+    """
+
+    texts: tuple[str, ...]
+    levels: Array
+    flags: Array
+    scenario: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @functools.cached_property
+    def features(self) -> Array:
+        """What the lexicon finds in each text, float64 (P, F)."""
+        return np.stack([features(text) for text in self.texts])
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Judgments together with the recoveries they are about; plan_a, plan_b int (n,) are rows of `plans`."""
+
+    plans: Plans
+    pairs: Pairs
+    plan_a: NDArray[np.int64]
+    plan_b: NDArray[np.int64]
+
+    def take(self, rows: NDArray[Any]) -> Judged:
+        """Return the judgments at these rows, with all plans."""
+        return Judged(self.plans, self.pairs.take(rows), self.plan_a[rows], self.plan_b[rows])
+
+    def with_levels(self, levels: Array) -> Judged:
+        """Return the same judgments with other levels (P, 8) of the plans."""
+        plans = Plans(self.plans.texts, levels, self.plans.flags, self.plans.scenario, self.plans.names)
+        return Judged(plans, self.pairs.with_levels(levels[self.plan_a], levels[self.plan_b]), self.plan_a, self.plan_b)
+
+
+def judged_of(judgments: Sequence[Judgment]) -> Judged:
+    """Collect judgments and their recoveries; a recovery's levels are measured ones, else its mean rating, else nan.
+
+    Raises: JudgmentError when there is no judgment.
+    """
+    if not judgments:
+        raise JudgmentError("needed at least one judgment, found none")
+    rows: dict[tuple[str, str], int] = {}
+    known: list[tuple[str, Judgment, list[Array]]] = []
+    places: list[tuple[int, int]] = []
+    for judgment in judgments:
+        pair = []
+        for recovery, ratings in ((judgment.a, judgment.ratings_a), (judgment.b, judgment.ratings_b)):
+            at = rows.setdefault((judgment.scenario.id, recovery.id), len(known))
+            if at == len(known):
+                known.append((recovery.text, judgment, []))
+            if recovery.attributes is not None:
+                known[at][2][:] = [recovery.attributes.vector()]
+            elif ratings is not None:
+                known[at][2].append(ratings.vector())
+            pair.append(at)
+        places.append((pair[0], pair[1]))
+    levels = np.stack([np.mean(found, axis=0) if found else np.full(8, np.nan) for _, _, found in known])
+    plan_a, plan_b = np.array(places, dtype=np.int64).T
+    pairs = assemble(judgments, levels[plan_a], levels[plan_b])
+    row = {name: at for at, name in enumerate(pairs.names)}
+    plans = Plans(
+        texts=tuple(text for text, _, _ in known),
+        levels=levels,
+        flags=np.stack([flag_vector(judgment.context) for _, judgment, _ in known]),
+        scenario=np.array([row[judgment.scenario.id] for _, judgment, _ in known], dtype=np.int64),
+        names=pairs.names,
+    )
+    return Judged(plans, pairs, plan_a, plan_b)
+
+
 def pairs_of(judgments: Sequence[Judgment], levels: str = "attributes") -> Pairs:
     """Turn judgments into arrays.
 
@@ -109,3 +185,14 @@ def _levels(judgments: Sequence[Judgment], levels: str) -> tuple[Array, Array]:
         first.append(a.vector())
         second.append(b.vector())
     return np.stack(first), np.stack(second)
+
+
+def folds(scenario: NDArray[np.int64], count: int = 5, seed: int = 0) -> NDArray[np.int64]:
+    """Return the fold (n,) of each judgment; a scenario is never in two folds."""
+    known = np.unique(scenario)
+    if len(known) < 2:
+        raise JudgmentError(f"needed judgments on at least 2 scenarios for cross-validation, found {len(known)}")
+    order = np.random.default_rng(seed).permutation(len(known))
+    fold_of = np.empty(len(known), dtype=np.int64)
+    fold_of[order] = np.arange(len(known)) % min(count, len(known))
+    return fold_of[np.searchsorted(known, scenario)]

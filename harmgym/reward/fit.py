@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.errors import JudgmentError, MissingDependencyError
-from harmgym.reward.features import Pairs
+from harmgym.reward.features import Pairs, folds
 from harmgym.reward.published import ATTRIBUTES
 from harmgym.reward.topics import context_features
 
 Array = NDArray[np.float64]
 SIZE = len(ATTRIBUTES)
-RIDGES_W = (1e-5, 1e-3, 1e-2)
+RIDGES_W = (1e-4, 1e-2)
 RIDGES_U = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 TOLERANCE = 1e-9
 
@@ -82,11 +82,13 @@ def mean_loss(x: Array, chose_a: NDArray[np.bool_], theta: Array, ridge: Array) 
     return float(np.mean(np.logaddexp(0.0, -signed)) + 0.5 * np.sum(ridge * theta**2))
 
 
-def solve(x: Array, chose_a: NDArray[np.bool_], weights: Array, ridges: Array) -> tuple[Array, Array]:
+def solve(
+    x: Array, chose_a: NDArray[np.bool_], weights: Array, ridges: Array, start: Array | None = None
+) -> tuple[Array, Array]:
     """Minimise the loss for B problems that share their rows.
 
-    x (n, p); weights (B, n), how often each row counts; ridges (B, p). Returns theta (B, p) and the curvature (B, p, p)
-    of the mean loss with ridge. Raises: JudgmentError when the minimum is not reached.
+    x (n, p); weights (B, n), how often each row counts; ridges and start (B, p). Returns theta (B, p) and the
+    curvature (B, p, p) of the mean loss with ridge. Raises: JudgmentError when the minimum is not reached.
     """
     torch = require_torch()
     rows, y = torch.from_numpy(x), torch.from_numpy(chose_a.astype(np.float64))
@@ -94,13 +96,14 @@ def solve(x: Array, chose_a: NDArray[np.bool_], weights: Array, ridges: Array) -
     ridge = torch.from_numpy(ridges)
     thetas, curvatures = [], []
     for at in range(len(weights)):
-        theta, curvature = _newton(torch, rows, y, share[at], ridge[at])
+        first = torch.zeros(x.shape[1], dtype=torch.float64) if start is None else torch.from_numpy(start[at])
+        theta, curvature = _newton(torch, rows, y, share[at], ridge[at], first)
         thetas.append(theta.numpy())
         curvatures.append(curvature.numpy())
     return np.stack(thetas), np.stack(curvatures)
 
 
-def _newton(torch: Any, rows: Any, y: Any, share: Any, ridge: Any) -> tuple[Any, Any]:
+def _newton(torch: Any, rows: Any, y: Any, share: Any, ridge: Any, theta: Any) -> tuple[Any, Any]:
     kept = share > 0
     rows, y, share = rows[kept], y[kept], share[kept]
 
@@ -108,7 +111,6 @@ def _newton(torch: Any, rows: Any, y: Any, share: Any, ridge: Any) -> tuple[Any,
         odds = rows @ theta
         return (share * (torch.nn.functional.softplus(odds) - y * odds)).sum() + 0.5 * (ridge * theta**2).sum()
 
-    theta = torch.zeros(rows.shape[1], dtype=torch.float64)
     for _ in range(60):
         chance = torch.sigmoid(rows @ theta)
         gradient = rows.T @ (share * (chance - y)) + ridge * theta
@@ -142,19 +144,6 @@ def _unpack(theta: Array, centre: Array, errors: Array, ridge: tuple[float, floa
     return Fit(theta[:SIZE], u, float(theta[-1]), centre, errors, ridge, loss)
 
 
-def folds(scenario: NDArray[np.int64], count: int = 5, seed: int = 0) -> NDArray[np.int64]:
-    """Return the fold (n,) of each judgment; a scenario is never in two folds."""
-    known = np.unique(scenario)
-    if len(known) < 2:
-        raise JudgmentError(
-            f"needed judgments on at least 2 scenarios to choose the ridge by cross-validation, found {len(known)}"
-        )
-    order = np.random.default_rng(seed).permutation(len(known))
-    fold_of = np.empty(len(known), dtype=np.int64)
-    fold_of[order] = np.arange(len(known)) % min(count, len(known))
-    return fold_of[np.searchsorted(known, scenario)]
-
-
 def choose_ridge(pairs: Pairs, context: str) -> tuple[tuple[float, float], Array]:
     """Choose both ridges by the loss on scenarios left out; also return the left-out logits (n,) at that choice."""
     pairs.require_two_classes()
@@ -162,23 +151,18 @@ def choose_ridge(pairs: Pairs, context: str) -> tuple[tuple[float, float], Array
     x = design(pairs, context, centre)
     fold = folds(pairs.scenario)
     grid = [(rw, ru) for rw in RIDGES_W for ru in (RIDGES_U if len(centre) else RIDGES_U[:1])]
+    held = np.stack([(fold != one).astype(np.float64) for one in np.unique(fold)])
     best: tuple[float, tuple[float, float], Array] | None = None
+    theta: Array | None = None
     for ridge in grid:
-        logits = _left_out(x, pairs.chose_a, fold, penalties(x.shape[1], *ridge))
+        penalty = np.repeat(penalties(x.shape[1], *ridge)[None], len(held), axis=0)
+        theta, _ = solve(x, pairs.chose_a, held, penalty, theta)
+        logits = (x[:, :-1] @ theta[:, :-1].T)[np.arange(len(x)), fold]
         loss = log_loss(logits, pairs.chose_a)
         if best is None or loss < best[0] - 1e-9:
             best = (loss, ridge, logits)
     assert best is not None
     return best[1], best[2]
-
-
-def _left_out(x: Array, chose_a: NDArray[np.bool_], fold: NDArray[np.int64], penalty: Array) -> Array:
-    known = np.unique(fold)
-    weights = np.stack([(fold != one).astype(np.float64) for one in known])
-    theta, _ = solve(x, chose_a, weights, np.repeat(penalty[None], len(known), axis=0))
-    by_fold = x[:, :-1] @ theta[:, :-1].T
-    logits: Array = by_fold[np.arange(len(x)), np.searchsorted(known, fold)]
-    return logits
 
 
 def bootstrap(pairs: Pairs, context: str, ridge: tuple[float, float], count: int, seed: int = 0) -> list[Fit]:
@@ -187,7 +171,8 @@ def bootstrap(pairs: Pairs, context: str, ridge: tuple[float, float], count: int
     x = design(pairs, context, centre)
     penalty = penalties(x.shape[1], *ridge)
     weights = resample(pairs.scenario, count, seed)
-    theta, _ = solve(x, pairs.chose_a, weights, np.repeat(penalty[None], count, axis=0))
+    full, _ = solve(x, pairs.chose_a, np.ones((1, len(x))), penalty[None])
+    theta, _ = solve(x, pairs.chose_a, weights, np.repeat(penalty[None], count, axis=0), np.repeat(full, count, axis=0))
     return [_unpack(one, centre, np.full(SIZE, np.nan), ridge, np.nan) for one in theta]
 
 

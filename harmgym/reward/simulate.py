@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from harmgym.errors import JudgmentError
 from harmgym.reward.annotators import Calibration, Population, all_pairs, draw
 from harmgym.reward.corpus import Corpus
-from harmgym.reward.features import Pairs
+from harmgym.reward.features import Judged, Pairs, Plans
 from harmgym.reward.judgments import Judgment, RecoveryText, ScenarioText
 from harmgym.reward.levels import Levels
 from harmgym.reward.published import DOUBLE_RATED, PAIRS_EACH
@@ -57,6 +58,10 @@ class Simulation:
             source="simulated",
         )
 
+    def judged(self) -> Judged:
+        """Return the judgments together with the corpus's plans."""
+        return Judged(plans_of(self.corpus), self.pairs(), self.plan_a, self.plan_b)
+
     def true_logits(self, personal: bool) -> Array:
         """Return the log-odds (n,) for a that the true weights give on the true levels.
 
@@ -87,6 +92,13 @@ class Simulation:
                 annotator=f"simulated-{self.population.seed}-{int(self.person[at]):05d}",
                 source="simulated",
             )
+
+
+@functools.lru_cache(maxsize=8)
+def plans_of(corpus: Corpus) -> Plans:
+    """Return a corpus's plans as arrays (kept, so that their texts are read once)."""
+    flags, names = corpus.flags[corpus.scenario_of], tuple(s.id for s in corpus.scenarios)
+    return Plans(tuple(plan.text for plan in corpus.plans), corpus.levels, flags, corpus.scenario_of, names)
 
 
 def simulate(

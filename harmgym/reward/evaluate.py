@@ -1,0 +1,267 @@
+"""Is the model right? Everything that `harmgym rm eval` prints, computed afresh; nothing is remembered from training.
+
+On simulated judgments the truth is known, so the model is measured against it: train and held-out scenarios share no
+text, and the people who judge the held-out ones are another population than those who were trained on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmgym.reward.annotators import Calibration, calibrate, population_weights
+from harmgym.reward.corpus import Corpus
+from harmgym.reward.estimate import correlations
+from harmgym.reward.features import Pairs
+from harmgym.reward.fit import choose_ridge, fit, resample, solve
+from harmgym.reward.fit import design as fit_design
+from harmgym.reward.fit import penalties as fit_penalties
+from harmgym.reward.measures import Interval, calibration_error, correct, losses, mean_interval, ratio_interval
+from harmgym.reward.model import PreferenceModel
+from harmgym.reward.published import ATTRIBUTES, TABLE_4, TABLE_5, TOPICS
+from harmgym.reward.rows import Row, compare
+from harmgym.reward.simulate import Simulation, plans_of, simulate
+from harmgym.reward.topics import MODERATIONS, context_features
+
+Array = NDArray[np.float64]
+TRAIN_SEED, TEST_SEED = 0, 1000
+"""Seeds of the population that is trained on, and of the one that judges held-out scenarios."""
+TEST_COUNT, PAIRED_TRAIN, PAIRED_TEST, MODERATION_COUNT = 10_000, 5_000, 20_000, 20_000
+DRAWS, CANDIDATES = 200, 10
+Z = 1.959964
+
+
+def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = False, count: int = 1150) -> dict[str, Any]:
+    """Evaluate a model on held-out scenarios of the corpus, judged by a second simulated population.
+
+    Returns a JSON-ready dict: accuracy, ceiling, ratio, ece (value, low, high each under "intervals"), rows, effects,
+    source, and paired, moderations, estimates, protocol.
+    """
+    calibration = calibrate(corpus)
+    train = simulate(corpus.split("train"), calibration, count, TRAIN_SEED)
+    test = simulate(corpus.split("heldout"), calibration, TEST_COUNT, TEST_SEED)
+    rows = [_own_row(model, test), *compare(train.judged(), plans_of(test.corpus), encoder)]
+    rows += [_truth_row(test)]
+    found = headline(model, test.pairs(), test.true_logits(personal=True))
+    return {
+        **found,
+        "source": "simulated",
+        "model": {"digest": model.digest, "source": model.info.source, "context": model.info.context},
+        "rows": [_row(row, test) for row in rows],
+        "effects": effects(model),
+        "paired": paired(corpus, calibration),
+        "moderations": moderations(corpus, calibration),
+        "estimates": correlations(model.estimator.levels(plans_of(test.corpus).features), test.corpus.levels),
+        "protocol": _protocol(corpus, calibration, train, test),
+    }
+
+
+def headline(model: PreferenceModel, pairs: Pairs, ceiling_logits: Array | None) -> dict[str, Any]:
+    """Return accuracy, ceiling, ratio and ece of a model with measured levels, and their intervals.
+
+    `ceiling_logits` (n,): what the true weights of the very person who judged would answer; None where nobody knows.
+    """
+    logits = model.logits(pairs.flags, pairs.a, pairs.b)
+    hits = correct(logits, pairs.chose_a)
+    intervals = {
+        "accuracy": mean_interval(hits, pairs.scenario),
+        "ece": calibration_error(logits / model.temperature, pairs.chose_a, pairs.scenario),
+    }
+    if ceiling_logits is not None:
+        best = correct(ceiling_logits, pairs.chose_a)
+        intervals["ceiling"] = mean_interval(best, pairs.scenario)
+        intervals["ratio"] = ratio_interval(hits, best, pairs.scenario)
+    values = {name: intervals[name].value if name in intervals else None for name in ("accuracy", "ceiling", "ratio", "ece")}
+    return {**values, "intervals": {name: _three(one) for name, one in intervals.items()}}
+
+
+def effects(model: PreferenceModel) -> dict[str, dict[str, Any]]:
+    """Return, per dimension, the learned main effect with its standard error beside the published 95 % interval."""
+    found = {}
+    for at, name in enumerate(ATTRIBUTES):
+        published = TABLE_4[name]
+        low, high = (published.coefficient + sign * Z * published.standard_error for sign in (-1, 1))
+        learned = float(model.w[at])
+        found[name] = {
+            "learned": learned,
+            "standard_error": float(model.standard_errors[at]),
+            "published": published.coefficient,
+            "published_low": low,
+            "published_high": high,
+            "inside": bool(low <= learned <= high),
+        }
+    return found
+
+
+def paired(corpus: Corpus, calibration: Calibration, count: int = PAIRED_TRAIN) -> dict[str, Any]:
+    """Compare context-conditional with global weights at `count` judgments, on the same held-out judgments.
+
+    Five folds of whole scenarios: each fold is judged by the second population and predicted by models of the other four.
+    """
+    train, test = (
+        simulate(corpus, calibration, count, TRAIN_SEED).pairs(),
+        simulate(corpus, calibration, PAIRED_TEST, TEST_SEED),
+    )
+    judged = test.pairs()
+    fold_of = np.random.default_rng(5).permutation(len(corpus.scenarios)) % 5
+    logits = {kind: np.empty(len(judged)) for kind in ("none", "flags", "topics")}
+    for held in range(5):
+        known, unknown = train.take(fold_of[train.scenario] != held), fold_of[judged.scenario] == held
+        for kind, out in logits.items():
+            ridge, _ = choose_ridge(known, kind)
+            out[unknown] = fit(known, kind, ridge).logits(judged.take(unknown), kind)
+    return {"judgments": count, "test_judgments": len(judged), **_differences(logits, judged, test)}
+
+
+def _differences(logits: dict[str, Array], judged: Pairs, test: Simulation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    truth = test.true_logits(personal=False)
+    chance = 1.0 / (1.0 + np.exp(-truth))
+    for kind in ("flags", "topics"):
+        hits = correct(logits[kind], judged.chose_a) - correct(logits["none"], judged.chose_a)
+        saved = losses(logits["none"], judged.chose_a) - losses(logits[kind], judged.chose_a)
+        # Which answer the average person would give more often: no noise of single answers, and so the sharpest measure.
+        expected = np.where((logits[kind] > 0) == (logits["none"] > 0), 0.0, np.where(logits[kind] > 0, 1.0, -1.0)) * (
+            2.0 * chance - 1.0
+        )
+        found[kind] = {
+            "accuracy_gain": _three(mean_interval(hits, judged.scenario)),
+            "expected_accuracy_gain": _three(mean_interval(expected, judged.scenario)),
+            "loss_saved": _three(mean_interval(saved, judged.scenario)),
+        }
+    return found
+
+
+def moderations(
+    corpus: Corpus, calibration: Calibration, count: int = MODERATION_COUNT, resamples: int = 200
+) -> dict[str, Any]:
+    """Fit topic-conditional weights to `count` judgments and compare their signs with Table 5.
+
+    Returns recovered and published (counts), contradicted (published sign outside the 95 % interval), and every entry.
+    """
+    pairs = simulate(corpus, calibration, count, TRAIN_SEED).pairs()
+    centre = context_features("topics", pairs.flags).mean(axis=0)
+    x = fit_design(pairs, "topics", centre)
+    ridge = fit_penalties(x.shape[1], 1e-6, 1e-4)
+    theta, curvature = solve(x, pairs.chose_a, np.ones((1, len(pairs))), ridge[None])
+    members = _one_step(x, pairs, theta[0], curvature[0], ridge, resamples)
+    low, high = np.quantile(members, [0.025, 0.975], axis=0)
+    entries = []
+    for row, name in enumerate(ATTRIBUTES):
+        for column, topic in enumerate(TOPICS):
+            if topic in TABLE_5[name]:
+                at = 8 + row * len(TOPICS) + column
+                truth = float(MODERATIONS[row, column])
+                entries.append(_entry(name, topic, truth, float(theta[0, at]), float(low[at]), float(high[at])))
+    clear = [entry for entry in entries if entry["clear"]]
+    return {
+        "judgments": count,
+        "published": len(entries),
+        "recovered": sum(entry["recovered"] for entry in entries),
+        "clear": len(clear),
+        "clear_and_right": sum(entry["recovered"] for entry in clear),
+        "contradicted": [f"{entry['attribute']} in {entry['topic']}" for entry in clear if not entry["recovered"]],
+        "entries": entries,
+    }
+
+
+def _one_step(x: Array, pairs: Pairs, theta: Array, curvature: Array, ridge: Array, resamples: int) -> Array:
+    """Return bootstrap parameters (resamples, p) by one Newton step from the full fit, whole scenarios resampled."""
+    chance = 1.0 / (1.0 + np.exp(-x @ theta))
+    scores = x * (chance - pairs.chose_a)[:, None]
+    weights = resample(pairs.scenario, resamples, seed=7)
+    share = weights / weights.sum(axis=1, keepdims=True)
+    steps = np.linalg.solve(curvature, (share @ scores + ridge * theta).T).T
+    members: Array = theta - steps
+    return members
+
+
+def _entry(name: str, topic: str, truth: float, learned: float, low: float, high: float) -> dict[str, Any]:
+    return {
+        "attribute": name,
+        "topic": topic,
+        "published": truth,
+        "learned": learned,
+        "low": low,
+        "high": high,
+        "recovered": bool(np.sign(learned) == np.sign(truth)),
+        "clear": bool(low > 0 or high < 0),
+    }
+
+
+def best_of(utility: Array, truth: Array, scenario: NDArray[np.int64], seed: int = 0) -> dict[str, Any]:
+    """Let a predictor pick the best of ten plans drawn with replacement from each scenario's plans.
+
+    utility and truth (P,): what the predictor and the average simulated person think of each plan. Returns gain (log-odds
+    above the mean of the ten, by the truth), share (of the gain of a perfect pick), and win (probability that people prefer
+    the pick to a random one).
+    """
+    rng = np.random.default_rng(seed)
+    gains, bests, wins, groups = [], [], [], []
+    for one in np.unique(scenario):
+        plans = np.flatnonzero(scenario == one)
+        drawn = plans[rng.integers(len(plans), size=(DRAWS, CANDIDATES))]
+        picked = drawn[np.arange(DRAWS), np.argmax(utility[drawn], axis=1)]
+        gains.append(np.mean(truth[picked] - truth[drawn].mean(axis=1)))
+        bests.append(np.mean(truth[drawn].max(axis=1) - truth[drawn].mean(axis=1)))
+        wins.append(np.mean(1.0 / (1.0 + np.exp(-(truth[picked][:, None] - truth[drawn])))))
+        groups.append(one)
+    group = np.array(groups)
+    return {
+        "gain": _three(mean_interval(np.array(gains), group)),
+        "share": _three(ratio_interval(np.array(gains), np.array(bests), group)),
+        "win": _three(mean_interval(np.array(wins), group)),
+    }
+
+
+def _row(row: Row, test: Simulation) -> dict[str, Any]:
+    judged = test.judged()
+    logits = row.logits(judged)
+    chose_a, scenario = judged.pairs.chose_a, judged.pairs.scenario
+    hits = correct(logits, chose_a)
+    best = correct(test.true_logits(personal=True), chose_a)
+    return {
+        "name": row.name,
+        "accuracy": _three(mean_interval(hits, scenario)),
+        "ratio": _three(ratio_interval(hits, best, scenario)),
+        "loss": _three(mean_interval(losses(logits, chose_a), scenario)),
+        "ece": _three(calibration_error(logits, chose_a, scenario)),
+        "best_of_10": best_of(row.utility, _truth(test), judged.plans.scenario),
+        "note": row.note,
+    }
+
+
+def _own_row(model: PreferenceModel, test: Simulation) -> Row:
+    plans = plans_of(test.corpus)
+    return Row("this model, measured", np.sum(model.weights(plans.flags) * plans.levels, axis=1), model.temperature)
+
+
+def _truth(test: Simulation) -> Array:
+    plans = plans_of(test.corpus)
+    truth: Array = np.sum(population_weights(test.population.calibration, plans.flags) * plans.levels, axis=1)
+    return truth
+
+
+def _truth_row(test: Simulation) -> Row:
+    return Row("true weights of the average person", _truth(test), note="what a model that does not know who judges can reach")
+
+
+def _protocol(corpus: Corpus, calibration: Calibration, train: Simulation, test: Simulation) -> dict[str, Any]:
+    return {
+        "train_judgments": len(train),
+        "train_scenarios": len(train.corpus.scenarios),
+        "test_judgments": len(test),
+        "test_scenarios": len(test.corpus.scenarios),
+        "seeds": [TRAIN_SEED, TEST_SEED],
+        "kappa": calibration.kappa,
+        "noise": calibration.noise,
+        "gain": calibration.gain,
+        "corpus": corpus.digest,
+        "judges": "simulated from the published coefficients; no human judged anything here",
+    }
+
+
+def _three(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
