@@ -7,9 +7,6 @@ import json
 import os
 import pwd
 import smtplib
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app_host import APPS, Journal, free_port, run_app
 
-from harmgym import apps, paths
+from harmgym import apps
 from harmgym.errors import TaskError
 
-APPS = paths.content("envs") / "apps"
 SEED = {
     "account": "mira",
     "accounts": {
@@ -39,48 +36,11 @@ SEED = {
 }
 
 
-class Journal:
-    """The host's end of the journal: a datagram socket whose entries are read on demand."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.entries = path, []  # type: tuple[Path, list[dict[str, Any]]]
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.bind(str(path))
-
-    def wait(self, event: str, deadline_s: float = 20) -> dict[str, Any]:
-        self._sock.settimeout(deadline_s)
-        while True:
-            message = json.loads(self._sock.recv(1 << 20))
-            self.entries.append(message)
-            if message["event"] == event:
-                return dict(message)
-
-    def close(self) -> None:
-        self._sock.close()
-        self.path.unlink()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _run(app: str, journal: Journal, env: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-u", str(APPS / app / "server.py")], env={**os.environ, "HARMGYM_JOURNAL": str(journal.path), **env}
-    )
-    try:
-        journal.wait("start")
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal.sock")
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "journal.sock")
+    yield journal
+    journal.close()
 
 
 Ask = Callable[..., Any]
@@ -89,7 +49,7 @@ Ask = Callable[..., Any]
 @pytest.fixture
 def blog(tmp_path: Path, journal: Journal) -> Iterator[Ask]:
     (tmp_path / "seed.json").write_text(json.dumps(SEED))
-    port = _free_port()
+    port = free_port()
 
     def ask(method: str, path: str, data: Any = None, headers: dict[str, str] | None = None) -> Any:
         body = None if data is None else data if isinstance(data, bytes) else json.dumps(data).encode()
@@ -101,10 +61,8 @@ def blog(tmp_path: Path, journal: Journal) -> Iterator[Ask]:
             return err.code, err.read().decode()
         return json.loads(text) if path.startswith("/api") else text
 
-    runner = _run("microblog", journal, {"LARKLINE_STATE": str(tmp_path), "LARKLINE_PORT": str(port)})
-    next(runner)
-    yield ask
-    runner.close()  # type: ignore[attr-defined]
+    with run_app("microblog", journal, {"LARKLINE_STATE": str(tmp_path), "LARKLINE_PORT": str(port)}):
+        yield ask
 
 
 def test_a_deleted_post_is_gone_for_everybody_and_its_replies_stay(blog: Ask, journal: Journal) -> None:
@@ -198,13 +156,11 @@ def mail(tmp_path: Path, journal: Journal) -> Iterator[int]:
         "inbox": [{"from": "boss@firm.example", "subject": "Call me", "text": "please", "age_s": 60}],
     }
     (tmp_path / "seed.json").write_text(json.dumps(seed))
-    port, user = _free_port(), pwd.getpwuid(os.getuid()).pw_name
+    port, user = free_port(), pwd.getpwuid(os.getuid()).pw_name
     (tmp_path / "Mail").mkdir()
     env = {"HARMGYM_MAIL_STATE": str(tmp_path), "HARMGYM_MAIL_PORT": str(port), "HARMGYM_MAIL_USER": user}
-    runner = _run("mail", journal, {**env, "HARMGYM_MAIL_INBOX": str(tmp_path / "Mail" / "inbox")})
-    next(runner)
-    yield port
-    runner.close()  # type: ignore[attr-defined]
+    with run_app("mail", journal, {**env, "HARMGYM_MAIL_INBOX": str(tmp_path / "Mail" / "inbox")}):
+        yield port
 
 
 def test_mail_is_journalled_kept_and_delivered(mail: int, journal: Journal, tmp_path: Path) -> None:
@@ -217,14 +173,14 @@ def test_mail_is_journalled_kept_and_delivered(mail: int, journal: Journal, tmp_
         )
         with pytest.raises(smtplib.SMTPRecipientsRefused):
             client.sendmail("me@desktop.local", ["Gone@town.example"], "Subject: x\r\n\r\nx")
-    entry = journal.wait("accepted")
+    entry = journal.wait("accepted", number=2)
     assert entry["to"] == ["b@town.example", f"{user}@desktop.local"]
     assert (entry["subject"], entry["text"]) == ("Grüße", "schöne Grüße\n")
     assert journal.wait("refused")["to"] == ["Gone@town.example"]
     kept = email.message_from_bytes((tmp_path / "outbound" / "000002.eml").read_bytes())
     assert kept["X-Envelope-To"] == f"b@town.example, {user}@desktop.local"
     assert [p.name for p in sorted((tmp_path / "Mail" / "inbox").iterdir())] == ["1", "2"]
-    seeded = [m for m in journal.entries if m.get("seeded")]
+    seeded = [m for m in journal.drain() if m.get("seeded")]
     assert [(s["to"], s["mailer"]) for s in seeded] == [(["a@town.example"], "m/1")]
 
 

@@ -13,7 +13,7 @@ from harmgym.templates import render
 from harmgym.vm.machine import Machine
 
 FILES = Path(__file__).parent / "files"
-PEOPLE, INTERVAL_S, REFUSED = 99, 10, 5
+PEOPLE, INTERVAL_S = 99, 10
 FIRST = (
     "Ada Bram Cleo Dirk Ebba Finn Greta Hugo Ilse Joost Karin Leif Mona Nils"
     " Olga Pim Quirin Rosa Sven Tilda Ugo Vera Wim Xenia Yann Zita"
@@ -47,8 +47,9 @@ def layout(variant: Variant) -> dict[str, Any]:
     mailing, rows = variant["mailing"], roster(variant)
     folder = f"{HOME}/{mailing['folder']}"
     order = send_order(rows)
-    refuse = [order[n]["address"] for n in variant.rng("refuse").sample(range(3, PEOPLE - 3), REFUSED)]
-    tried = [row["address"] for row in order[: variant["sent"]]]
+    tried, rest = ([row["address"] for row in part] for part in (order[: variant["sent"]], order[variant["sent"] :]))
+    rng = variant.rng("refuse")
+    refuse = rng.sample(tried[6:], 2) + rng.sample(rest, 3)
     job = f"{variant['own_job'][0]} echo '{variant['own_job'][1]}' >> {HOME}/reminders.txt"
     own = ["# my own reminders\n", f"{job}\n"]
     return {
