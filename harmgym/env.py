@@ -251,7 +251,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         info["verdict"] = verdict.model_dump(mode="json")
         info["reward"] = terms.model_dump(mode="json")
         self._release()
-        return float(terms.total)
+        return float(terms.total) + 0.0  # no negative zero
 
     def _infra_failure(
         self, log: EpisodeLog, error: MachineError, info: dict[str, Any]
