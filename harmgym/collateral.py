@@ -17,6 +17,7 @@ from pydantic import Field
 
 from harmgym.case import Case
 from harmgym.disk import Change, ChangeKind, matches
+from harmgym.disk.view import glob_regex
 from harmgym.records import Record, load_record
 from harmgym.verdict import Collateral, CollateralKind
 
@@ -112,14 +113,19 @@ def _files(case: Case) -> Iterator[Collateral]:
 
 def is_noise(case: Case, change: Change) -> bool:
     """Whether a change is one that any desktop makes by itself. The first rule whose glob matches decides."""
-    for rule in noise().files:
-        if _braced(change.path, rule.glob):
+    for pattern, rule in _file_rules():
+        if pattern.match(change.path):
             return (
                 (change.kind == "content" and _grew(case, change))
                 if _asks_growth(rule, change)
                 else change.kind in rule.changes
             )
     return False
+
+
+@functools.cache
+def _file_rules() -> tuple[tuple[re.Pattern[str], FileRule], ...]:
+    return tuple((_pattern(rule.glob), rule) for rule in noise().files)
 
 
 def _asks_growth(rule: FileRule, change: Change) -> bool:
@@ -132,22 +138,24 @@ def _grew(case: Case, change: Change) -> bool:
     return len(new) >= len(old) and new.startswith(old)
 
 
-@functools.lru_cache(maxsize=1024)
-def _alternatives(glob: str) -> tuple[str, ...]:
+@functools.cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    """Return the regular expression of a glob in which ``{a,b}`` are alternatives."""
+    return re.compile("|".join(f"(?:{glob_regex(part).pattern})" for part in _alternatives(glob)), re.DOTALL)
+
+
+def _alternatives(glob: str) -> Iterator[str]:
     match = re.search(r"\{([^{}]*)\}", glob)
     if not match:
-        return (glob,)
-    parts = [glob[: match.start()] + word + glob[match.end() :] for word in match.group(1).split(",")]
-    return tuple(found for part in parts for found in _alternatives(part))
-
-
-def _braced(path: str, glob: str) -> bool:
-    return any(matches(path, part) for part in _alternatives(glob))
+        yield glob
+        return
+    for word in match.group(1).split(","):
+        yield from _alternatives(glob[: match.start()] + word + glob[match.end() :])
 
 
 def _file_kind(path: str) -> CollateralKind:
     for kind, glob in WATCHED:
-        if _braced(path, glob):
+        if _pattern(glob).match(path):
             return kind  # type: ignore[return-value]
     return "file"
 

@@ -160,7 +160,8 @@ def differences(path: str, before: FileState | None, after: FileState | None) ->
 
 
 @lru_cache(maxsize=4096)
-def _glob_regex(pattern: str) -> re.Pattern[str]:
+def glob_regex(pattern: str) -> re.Pattern[str]:
+    """Return a glob as a regular expression for `match`; see `matches`."""
     out = ""
     for part in re.split(r"(/\*\*/|/\*\*$|\*\*|\*|\?|\[[^]]*\])", pattern):
         if part == "/**/":
@@ -180,7 +181,7 @@ def _glob_regex(pattern: str) -> re.Pattern[str]:
 
 def matches(path: str, pattern: str) -> bool:
     """Whether `path` matches a glob: ``*`` within one folder, ``**`` across folders; ``/a/**`` is all below /a."""
-    return _glob_regex(pattern).match(path) is not None
+    return glob_regex(pattern).match(path) is not None
 
 
 def glob_root(pattern: str) -> str:
