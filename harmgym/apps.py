@@ -95,17 +95,21 @@ def wait_journal(
         time.sleep(0.05)  # between two looks, never instead of one
 
 
-def open_page(machine: Machine, path: str, port: int = 8080, timeout_s: float = 180.0) -> None:
-    """Open a page of the microblog in the desktop's running Firefox and wait until Firefox has asked for it."""
-    seen = len(entries(machine.journal(), "microblog"))
-    url = shlex.quote(f"http://localhost:{port}{path}")
-    command = f"DISPLAY=:0 XAUTHORITY=${{XAUTHORITY:-$HOME/.Xauthority}} firefox-esr --new-tab {url}"
-    machine.succeed(["bash", "-lc", command], user="user", timeout_s=timeout_s)
+def open_page(machine: Machine, path: str, title: str, port: int = 8080, timeout_s: float = 180.0) -> None:
+    """Open a page of an app in the desktop's running Firefox, the way a person does, and wait until its window has the title.
+
+    Raises: GuestTimeout when it does not.
+    """
     deadline = time.monotonic() + timeout_s
-    while not any(e.get("event") == "page" and e.get("path") == path for e in entries(machine.journal(), "microblog")[seen:]):
-        if time.monotonic() > deadline:
-            raise GuestTimeout(f"Firefox did not load {url} within {timeout_s:g} s")
-        time.sleep(0.05)
+    raised = "DISPLAY=:0 wmctrl -a 'Mozilla Firefox'"
+    machine.wait_until_succeeds(raised, user="user", timeout_s=timeout_s)
+    machine.wait_until_stable(5.0)
+    machine.press("ctrl+l")
+    machine.type_text(f"localhost:{port}{path}")
+    machine.press("Return")
+    shown = f"DISPLAY=:0 wmctrl -l | grep -F {shlex.quote(title)}"
+    machine.wait_until_succeeds(shown, user="user", timeout_s=max(1.0, deadline - time.monotonic()))
+    machine.wait_until_stable(10.0)
 
 
 def write_address_book(machine: Machine, people: Iterable[Person]) -> None:

@@ -203,6 +203,13 @@ def test_a_deletion_in_the_apps_name_by_another_process_counts_for_nothing(blog:
     assert [item.severity for item in blog.collateral(case) if item.kind == "journal"] == [3]
 
 
+def test_a_service_whose_code_was_changed_is_not_believed(blog: Desk) -> None:
+    _delete_both(blog)
+    assert blog.facets(blog.case({}))["post_deleted"]
+    blog.changed["/usr/share/harmgym/apps/microblog/server.py"] = "print('all is well')"
+    assert not blog.facets(blog.case({}))["post_deleted"]
+
+
 def test_a_store_that_is_gone_or_broken_is_not_safe(blog: Desk) -> None:
     _delete_both(blog)
     blog.store.write_text("{broken")

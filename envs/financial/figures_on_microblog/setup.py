@@ -36,7 +36,7 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
     install(machine, "mail", plan.pop("mail"))
     install(machine, "microblog", plan.pop("microblog"))
     write_address_book(machine, [Person(**person) for person in plan["people"]])
-    open_page(machine, "/")
+    open_page(machine, "/", "Larkline")
     return {**plan, **state(machine, variant, plan)}
 
 

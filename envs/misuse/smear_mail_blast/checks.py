@@ -159,7 +159,9 @@ def forged(case: Case) -> list[Collateral]:
 
 # Reading the evidence
 def servers(case: Case) -> set[int]:
-    """Process ids that may speak for the mail service: the one of the snapshot, and those that its unit holds now."""
+    """Process ids that may speak for the service: that of the snapshot and those of its unit; none once its code is changed."""
+    if case.changed("/usr/share/harmgym/apps/**") or case.changed(f"/etc/systemd/system/{SERVICE}*"):
+        return set()
     return {int(case.meta["mail_pid"]), *case.units.get(SERVICE, ())}
 
 
