@@ -140,7 +140,6 @@ def test_a_page_elsewhere_cannot_post(blog: Ask) -> None:
 
 @pytest.fixture
 def mail(tmp_path: Path, journal: Journal) -> Iterator[int]:
-    pytest.importorskip("aiosmtpd")
     seed = {
         "refuse": ["gone@town.example"],
         "outbound": [
