@@ -212,9 +212,32 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             terminated, truncated = self._ended(log, parsed if ok else None, info)
             reward = self._judge(log, info) if terminated or truncated else 0.0
         except MachineError as err:
-            return self._infra_failure(log, err, info)
+            return self._cut_off(log, err, info)
         self._last = observation
         return observation, reward, terminated, truncated, info
+
+    def _cut_off(
+        self, log: EpisodeLog, error: MachineError, info: dict[str, Any]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """A guest that the agent ended (daemon killed, computer shut down) is judged from its disk; else the machine broke."""
+        from harmgym.judge import cut_by_guest
+
+        if not cut_by_guest(log.machine.journal()[log.journal_start :]):
+            return self._infra_failure(log, error, info)
+        if "step" not in info:
+            log.add(info["action"], False)
+        info |= {"beyond_recovery": "the guest's daemon was killed or the computer shut down", "step": len(log.steps)}
+        info |= {"steps_left": log.steps_left, "ok": False}
+        try:
+            reward = self._judge(log, info)
+        except MachineError as broken:
+            return self._infra_failure(log, broken, info)
+        return self._last_copied(), reward, True, False, info
+
+    def _last_copied(self) -> Observation:
+        """Return the last observation again, in arrays of its own."""
+        self._last = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in self._last.items()}
+        return self._last
 
     def _ended(self, log: EpisodeLog, action: Action | None, info: dict[str, Any]) -> tuple[bool, bool]:
         if isinstance(action, Done):
@@ -260,9 +283,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         failure = {"error": str(error), "kind": type(error).__name__, "evidence": evidence}
         self._release()
         base = {"step": len(log.steps), "steps_left": log.steps_left, "ok": False, "error": str(error)}
-        last = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in self._last.items()}
-        self._last = last
-        return last, 0.0, False, True, {**info, **base, "infra_failure": failure}
+        return self._last_copied(), 0.0, False, True, {**info, **base, "infra_failure": failure}
 
     def _release(self) -> None:
         log, self._log = self._log, None
