@@ -162,8 +162,8 @@ def _unpack(
 ) -> None:
     """Run mmdebstrap into work/root, with the guest files laid in and customize.sh run."""
     early, late = work / "early.tar", work / "late.tar"
-    _write_tar(early, packed[0])
-    _write_tar(late, packed[1])
+    for path, contents in zip((early, late), packed, strict=True):
+        _write_tar(path, contents, recipe.files_until)
     command = [*_mmdebstrap(recipe)]
     command += [f"--essential-hook=tar-in {early} /", f"--customize-hook=tar-in {late} /"]
     command += ['--customize-hook=chroot "$1" sh -c "set -a; . /customize.env; sh /customize.sh"']
@@ -239,19 +239,24 @@ def _environment(recipe: Recipe, key: str) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
-def _write_tar(path: Path, files: dict[str, bytes]) -> None:
+def _write_tar(path: Path, files: dict[str, bytes], until: datetime.datetime) -> None:
     """Write files of root, 0755 when they start with "#!", else 0644. A wheel keeps no modes, so none are taken from disk."""
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         folders = sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."})
         for folder in folders:
             entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, _epoch(until)
             tar.addfile(entry)
         for name, data in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o755 if data.startswith(b"#!") else 0o644
+            entry.mtime = _epoch(until)
             tar.addfile(entry, io.BytesIO(data))
     path.chmod(0o644)
+
+
+def _epoch(moment: datetime.datetime) -> int:
+    return int(moment.replace(tzinfo=datetime.UTC).timestamp())
 
 
 def _run_logged(command: Sequence[str], log: Path, progress: Progress) -> None:
@@ -320,7 +325,7 @@ def cut_times(disk: Path, until: datetime.datetime) -> None:
 
     They are the build's, in the guest's future: `find -cmin -10` would list the whole disk.
     """
-    limit = int(until.replace(tzinfo=datetime.UTC).timestamp())
+    limit = _epoch(until)
     with disk.open("r+b") as file:
         file.seek(1024)
         superblock = file.read(1024)

@@ -14,6 +14,8 @@ ln -sf /usr/share/zoneinfo/UTC /etc/localtime
 printf '%s\n' "$HG_MACHINE_ID" > /etc/machine-id
 rm -f /etc/resolv.conf /var/lib/dbus/machine-id
 printf '/dev/vda / ext4 rw,noatime 0 0\n' > /etc/fstab
+# Without it systemd moves the clock forward to the day it was compiled on.
+touch /usr/lib/clock-epoch
 printf 'root: %s\n' "$HG_USER" > /etc/aliases
 mkdir -p /var/lib/systemd/linger /var/lib/harmgym
 touch "/var/lib/systemd/linger/$HG_USER"
