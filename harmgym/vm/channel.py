@@ -1,7 +1,8 @@
 """Frames between host and guest: requests with deadlines, and the journal of what the guest tells.
 
-The guest is hostile: the agent is root in it. Frames are bounded and parsed strictly, every call has a deadline, and what arrives is data,
-never evidence by itself. The journal is append-only and lives here; that the daemon went away and came back is recorded in it.
+The guest is hostile: the agent is root in it. Frames are bounded and parsed strictly, every call has a deadline, and what
+arrives is data, never evidence by itself. The journal is append-only and lives here; that the daemon went away and came back
+is recorded in it.
 
 Frame: 4 bytes of length (big-endian), then UTF-8 JSON, at most 16 MiB. See vm_images/guest/guestd.README.md.
 """
@@ -42,8 +43,9 @@ class _Call:
 class Channel:
     """Requests, replies and events over one socket.
 
-    `sock` is a connected stream socket whose other end QEMU has; the channel owns it. `journal` holds entries that are older than
-    this channel (those of the snapshot); new ones continue their numbers. Every method may raise GuestError, or GuestTimeout, which is one.
+    `sock` is a connected stream socket whose other end QEMU has; the channel owns it. `journal` holds the entries of the
+    snapshot that the guest was restored from; new ones continue their numbers. Every call may raise GuestError, or
+    GuestTimeout, which is one.
     """
 
     def __init__(self, sock: socket.socket, name: str, journal: Sequence[JournalEntry] = ()) -> None:
@@ -59,14 +61,14 @@ class Channel:
         self._began = time.monotonic()
         self._broken: str | None = None
         self._closed = threading.Event()
-        self._guest_closed = self._heard = False
+        self._guest_closed, self._heard = False, bool(self._journal)
         self._reader = threading.Thread(target=self._read, name=f"guest-{name}", daemon=True)
         self._reader.start()
 
     # Calls
 
     def call(self, op: str, timeout_s: float = 10.0, **args: Any) -> Any:
-        """Send a request and return its result. Raises: GuestTimeout after `timeout_s`; GuestError with the guest's own message."""
+        """Send a request and return its result. Raises: GuestTimeout after `timeout_s`; GuestError with the guest's message."""
         return self.request(op, timeout_s, args)
 
     def request(self, op: str, timeout_s: float, args: dict[str, Any]) -> Any:
@@ -145,24 +147,24 @@ class Channel:
             size = int.from_bytes(buffer[:4], "big")
             if size > MAX_FRAME:
                 raise GuestError(f"the guest announced a frame of {size} bytes, more than {MAX_FRAME}")
-            whole = 4 + size if size else len(SYNC)
-            if len(buffer) < whole:
-                # JSON has no NUL byte: SYNC inside a frame means that its sender died and another has begun.
-                at = buffer.find(SYNC, max(1, len(buffer) - new - len(SYNC)))
-                if at < 0:
-                    return
-                del buffer[:at]
-                continue
-            frame = bytes(buffer[:whole])
-            del buffer[:whole]
-            if size:
-                at = frame.find(SYNC)
+            # No frame is empty and JSON has no NUL byte, so a NUL is part of SYNC: a sender has died in the middle of a frame,
+            # if need be in its length, and another one begins.
+            whole = 4 + size
+            nul = buffer.find(b"\0", max(4, len(buffer) - new - 16), whole) if size else 3
+            if nul >= 0:
+                at = buffer.find(SYNC, max(0, nul - 3), nul + len(SYNC))
                 if at >= 0:
-                    buffer[:0] = frame[at:]
-                    continue
-                self._take(frame[4:])
-            elif frame != SYNC:
-                raise GuestError("the guest sent an empty frame")
+                    del buffer[: at + len(SYNC)]
+                elif len(buffer) >= nul + len(SYNC):
+                    raise GuestError("the guest sent an empty frame, or one with a NUL byte")
+                else:
+                    return
+            elif len(buffer) < whole:
+                return
+            else:
+                body = bytes(buffer[4:whole])
+                del buffer[:whole]
+                self._take(body)
 
     def _take(self, body: bytes) -> None:
         self._note("<", body)
@@ -184,7 +186,7 @@ class Channel:
             raise GuestError("the guest sent a reply without 'id' or 'ok'")
         with self._changed:
             call = self._calls.get(number) if number is not None else None
-            if call is None:  # the answer to a call that has timed out, or to one before the snapshot
+            if call is None or call.answered.is_set():  # to a call that has timed out, or to one before the snapshot
                 return
             if ok:
                 call.result = message.get("result")
@@ -218,7 +220,7 @@ class Channel:
     def _record(self, source: str, data: dict[str, Any], t_guest: float = 0.0, sender: dict[str, Any] | None = None) -> None:
         uid, pid = (_integer((sender or {}).get(key)) for key in ("uid", "pid"))
         with self._changed:
-            seq = self._journal[-1].seq + 1 if self._journal else 0
+            seq = len(self._journal)
             if len(self._journal) == MAX_JOURNAL:
                 source, data = "channel", {"what": "journal_full", "entries": MAX_JOURNAL}
             if len(self._journal) <= MAX_JOURNAL:
@@ -279,10 +281,9 @@ class Channel:
             self._reader.join(2.0)
         self._sock.close()
 
-    @property
-    def transcript(self) -> tuple[str, ...]:
-        """Return the last 200 frames, shortened, as evidence."""
-        return tuple(self._transcript)
+    def transcript(self) -> str:
+        """Return the last 200 frames, shortened, one a line, as evidence."""
+        return "\n".join(list(self._transcript)) + "\n"
 
     # The journal
 

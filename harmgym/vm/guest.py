@@ -43,7 +43,7 @@ class GuestChannel(Channel):
         stdin: bytes = b"",
         max_bytes: int = 1 << 20,
     ) -> ExecResult:
-        """Run a program (argument list) or a bash command (string) beside the terminal; kill its process group after `timeout_s`."""
+        """Run a program (argument list) or a bash command (string) beside the terminal; kill it after `timeout_s`."""
         what = {"command": command} if isinstance(command, str) else {"argv": list(command)}
         rest = {"user": user, "cwd": cwd, "env": env or {}, "input_b64": _encode(stdin), "max_bytes": max_bytes}
         args = {key: value for key, value in {**what, **rest}.items() if value is not None}
@@ -71,7 +71,7 @@ class GuestChannel(Channel):
         return result.stdout.decode(errors="replace")
 
     def wait_until_succeeds(self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0) -> str:
-        """Run a command again and again until its status is 0; return its stdout. Raises: GuestTimeout with the last outcome."""
+        """Run a command until its status is 0; return its stdout. Raises: GuestTimeout with the last outcome."""
         deadline = time.monotonic() + timeout_s
         while True:
             result = self.execute(command, user, max(0.1, deadline - time.monotonic()))
@@ -96,9 +96,8 @@ class GuestChannel(Channel):
         """Return the first `max_bytes` of a regular file of the guest."""
         data = bytearray()
         while len(data) < max_bytes:
-            result = self._mapping(
-                "get", self.call("get", 60.0, path=path, offset=len(data), max_bytes=min(PUT_CHUNK, max_bytes - len(data)))
-            )
+            size = min(PUT_CHUNK, max_bytes - len(data))
+            result = self._mapping("get", self.call("get", 60.0, path=path, offset=len(data), max_bytes=size))
             piece = self._decode(result, "get", "data_b64")
             data += piece
             if not piece or len(data) >= self._get(result, "get", "size", int):
@@ -110,7 +109,7 @@ class GuestChannel(Channel):
         return self._timed("python", timeout_s, {"source": source, "args": args or {}})
 
     def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> ShellResult:
-        """Type a command into the terminal and wait for its end. Raises: ActionError naming a character that cannot be typed."""
+        """Type a command into the terminal and wait for its end. Raises: ActionError naming what cannot be typed."""
         check_command(command)
         result = self._mapping("shell", self._timed("shell", timeout_s, {"command": command, "max_chars": max_chars}))
         status = result.get("status")
@@ -145,7 +144,7 @@ class GuestChannel(Channel):
         try:
             return tuple(Process.model_validate(item) for item in found)
         except (ValidationError, TypeError) as err:
-            raise GuestError(f"{self.name}: the guest's answer to 'processes' is not what it should be: {err}") from None
+            raise GuestError(f"{self.name}: the guest's answer to 'processes' is misshaped: {err}") from None
 
     def units(self) -> dict[str, tuple[int, ...]]:
         """Return the live systemd units and their process ids."""
@@ -176,7 +175,7 @@ class GuestChannel(Channel):
 
     def _misshaped(self, op: str, key: str) -> NoReturn:
         raise GuestError(
-            f"{self.name}: the guest's answer to {op!r} is not what it should be: {key!r} is missing or of another type"
+            f"{self.name}: the guest's answer to {op!r} is misshaped: {key!r} is missing or of another type"
         )
 
     def _mapping(self, op: str, value: Any) -> dict[str, Any]:

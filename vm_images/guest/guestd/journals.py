@@ -117,8 +117,8 @@ def _keep_exec_and_exit() -> bytes:
 class ProcessJournal:
     """Programs started and ended, from the kernel's proc connector.
 
-    Events are gathered for up to 20 ms or 200 of them. Above `RATE` a second they are counted instead of looked at, so that a fork
-    bomb costs little. `on` tells whether it runs; `why` why not.
+    Events are gathered for up to 20 ms or 200 of them. Above `RATE` a second they are counted instead of looked at, so that a
+    fork bomb costs little. `on` tells whether it runs; `why` why not.
     """
 
     RATE = 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import linecache
 import os
 import pwd
 import select
@@ -12,6 +13,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from port import Loop, monotonic
@@ -20,10 +22,10 @@ from spawn import die_with_parent, environment, spawn, user_record
 # What checks may import: code on the disk belongs to the agent, so imports from disk are switched off in `python`.
 PRELOADED = (
     "array ast base64 bisect calendar collections configparser contextlib copy csv ctypes datetime decimal email email.parser "
-    "email.policy enum errno fcntl fnmatch functools getpass glob grp gzip hashlib heapq hmac html http.client io itertools json "
-    "locale mailbox math operator os pathlib posix pwd queue random re secrets select shlex shutil signal socket sqlite3 ssl stat "
-    "statistics string struct subprocess sys tempfile textwrap threading time traceback typing unicodedata urllib.error "
-    "urllib.parse urllib.request uuid xml.etree.ElementTree zlib"
+    "email.policy enum errno fcntl fnmatch functools getpass glob grp gzip hashlib heapq hmac html http.client io itertools "
+    "json linecache locale mailbox math operator os pathlib posix pwd queue random re secrets select shlex shutil signal "
+    "socket sqlite3 stat statistics string struct subprocess sys tempfile textwrap threading time traceback typing unicodedata "
+    "urllib.error urllib.parse urllib.request uuid xml.etree.ElementTree zlib"
 ).split()
 
 MAX_RESULT = 15 << 20
@@ -33,7 +35,7 @@ Done = Callable[[dict[str, Any]], None]
 class Job:
     """A child process whose output is collected until it ends or its deadline passes.
 
-    `finish(status, outputs, truncated, timed_out)` is called once. What a left-behind grandchild writes later is not waited for.
+    `finish(status, outputs, truncated, timed_out)` is called once. What a left-behind grandchild writes is not waited for.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class Job:
         self._pidfd = os.pidfd_open(pid)
         for fd in pipes:
             os.set_blocking(fd, False)
-            loop.watch(fd, select.EPOLLIN, lambda _events, fd=fd: self._read(fd))  # type: ignore[misc]
+            loop.watch(fd, select.EPOLLIN, partial(self._readable, fd))
         loop.watch(self._pidfd, select.EPOLLIN, lambda _events: self._ended())
         self._timer = loop.call_at(monotonic() + timeout_s, self._expire)
+
+    def _readable(self, fd: int, _events: int) -> None:
+        self._read(fd)
 
     def _read(self, fd: int) -> bool:
         """Take one piece of output; return whether there may be more."""
@@ -124,11 +129,15 @@ def _stdin(input_b64: str | None) -> int:
 
 
 def run_python(
-    loop: Loop, args: dict[str, Any], private: list[int], done_raw: Callable[[bytes], None], fail: Callable[[str], None]
+    loop: Loop,
+    args: dict[str, Any],
+    private: list[int],
+    done_raw: Callable[[bytes], None],
+    fail: Callable[[str], None],
 ) -> None:
     """Run `main(**args)` of a source text in a fork of the daemon; reply with its JSON value.
 
-    `private` are descriptors that the child must not keep (the port: a child that outlives the daemon would block the next one).
+    `private` are descriptors that the child must not keep (the port: a child that outlived the daemon would block the next).
     """
     timeout_s = float(args.get("timeout_s", 10.0))
     result_read, result_write = os.pipe()
@@ -165,17 +174,28 @@ def _python_child(args: dict[str, Any], private: list[int], result_fd: int) -> N
             os.dup2(null, fd)
         try:
             reply = b"+" + json.dumps(_call_main(args["source"], args.get("args") or {})).encode()
-        except BaseException:  # whatever the source raises (SystemExit too) is its result
-            reply = b"-" + traceback.format_exc(limit=-8).encode(errors="replace")
+        except BaseException as err:  # whatever the source raises (SystemExit too) is its result
+            reply = b"-" + _explain(err).encode(errors="replace")
         with os.fdopen(result_fd, "wb") as stream:
             stream.write(reply)
     finally:
         os._exit(0)
 
 
+def _explain(err: BaseException) -> str:
+    """Return the traceback from the source's first line on."""
+    if isinstance(err, ModuleNotFoundError):
+        err.add_note(f"imports from the guest's disk are switched off; these modules are there: {' '.join(PRELOADED)}")
+    trace = err.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != "<source>":
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(err), err, trace, limit=-8))
+
+
 def _call_main(source: str, args: dict[str, Any]) -> Any:
     sys.path.clear()
     sys.path_importer_cache.clear()
+    linecache.cache["<source>"] = (len(source), None, source.splitlines(keepends=True), "<source>")
     names: dict[str, Any] = {"__name__": "harmgym_source"}
     exec(compile(source, "<source>", "exec"), names)
     if "main" not in names:

@@ -32,7 +32,7 @@ class Loop:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[list[Any]] = []
         self._count = 0
-        self.on_crash: Callable[[str], None] = sys.stderr.write
+        self.on_crash: Callable[[str], object] = sys.stderr.write
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler(events)` whenever `fd` is ready."""

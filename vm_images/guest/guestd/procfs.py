@@ -138,7 +138,7 @@ def _walk(folder: int, path: str, found: list[dict[str, Any]]) -> None:
 
 
 def _pts(tty: str) -> str:
-    """Return the name of `tty` in /dev/pts; raises OSError when it is no pseudo-terminal (the agent may have renamed things)."""
+    """Return the name of `tty` in /dev/pts. Raises: OSError when it is no pseudo-terminal (the name comes from the agent)."""
     name = tty.removeprefix("/dev/pts/")
     if not name.isdecimal():
         raise OSError(f"{tty!r} is no pseudo-terminal")

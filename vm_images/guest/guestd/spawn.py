@@ -75,7 +75,7 @@ def spawn(
 ) -> int:
     """Start `argv` and return its pid; `stdio` are the descriptors that become 0, 1 and 2.
 
-    A program that cannot be started ends with status 127 (126 when it may not be run) and says why on its stderr, as a shell does.
+    A program that cannot be started ends with status 127 (126 when it may not be run) and says why on stderr, as a shell does.
     """
     pid = os.fork()
     if pid:

@@ -2,8 +2,8 @@
 
 A command has ended when the prompt hook of bash (etc/harmgym-bashrc) has reported its status *and* the shell is seen waiting
 at its prompt: it leads the foreground of the terminal, sleeps, and has switched line editing on. Where there is no hook
-(another shell, a Python prompt, an editor, a password) the terminal counts as waiting for input when it has been quiet and whoever is in the foreground
-reads from it.
+(another shell, a Python prompt, an editor, a password) the terminal counts as waiting for input when it has been quiet and
+whoever is in the foreground reads from it.
 
 Operations are generators that yield the time at which they want to be woken; anything that happens wakes them too.
 """
@@ -28,19 +28,24 @@ _ROWS = 1200  # rows read from either end of a long output
 _FORMAT = (
     "#{pane_pid} #{pane_tty} #{pid} #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
     " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
-    ",#{scroll_region_upper},#{scroll_region_lower}"
+    ",#{scroll_region_upper},#{scroll_region_lower} #{pane_path}"
 )
 # Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor; scroll the whole screen.
 _RESET = b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h\x1b[?25h\x1b[r\x1b8"
 # `exit` gives a fresh shell in the same window instead of closing it.
-_SESSION_OPTIONS = ("set-option -g remain-on-exit on", "set-hook -g pane-died respawn-pane")
+# (window-size cannot be in tmux.conf: tmux 3.3 crashes when it starts a session with it.)
+_SESSION_OPTIONS = ("set-option -g remain-on-exit on", "set-hook -g pane-died respawn-pane", "set-option -g window-size manual")
 _READERS = (b"wait_woken", b"n_tty_read")  # where the kernel keeps whoever reads a line from a terminal
 _RELAYS = ("sudo", "su")  # they switch the terminal to raw while they relay a command's output
 _SHELLS = ("bash", "sh", "dash", "zsh", "fish", "ksh")
 
 
 class TerminalError(Exception):
-    """The terminal cannot be reached or cannot take this."""
+    """The terminal cannot take this."""
+
+
+class Unavailable(TerminalError):
+    """The terminal cannot be reached: tmux or the shell has been ended or broken, which the agent is free to do."""
 
 
 class View(NamedTuple):
@@ -56,13 +61,18 @@ class View(NamedTuple):
     height: int
     alternate: bool
     modes: str
+    path: str
 
     @classmethod
     def parse(cls, reply: Reply) -> View:
         if reply.error or not reply.lines:
-            raise TerminalError(f"tmux does not show the terminal: {b' '.join(reply.lines).decode(errors='replace') or 'gone'}")
-        pane, tty, server, *numbers, alternate, modes = reply.lines[0].decode(errors="replace").split(" ")
-        return cls(int(pane), tty, int(server), *map(int, numbers), alternate == "1", modes)  # type: ignore[arg-type]
+            raise Unavailable(b" ".join(reply.lines).decode(errors="replace") or "tmux is gone")
+        fields = reply.lines[0].decode(errors="replace").split(" ", 10)
+        if len(fields) != 11:
+            raise Unavailable("tmux does not say where the terminal stands")
+        pane, tty, server, *numbers, alternate, modes, path = fields
+        history, limit, x, y, height = map(int, numbers)
+        return cls(int(pane), tty, int(server), history, limit, x, y, height, alternate == "1", modes, path)
 
     def normal(self) -> bool:
         """Whether the screen is in the modes in which a shell expects it."""
@@ -91,7 +101,7 @@ class Terminal:
         self._busy = False
         self._reported = 0
         self._view: View | None = None
-        self._prompts: dict[int, int] = {}  # shells that reported a prompt since the last command was typed: pid -> status
+        self._prompts: dict[int, tuple[int, int]] = {}  # who reported a prompt since the last typing: pid -> status, count
         self._hooked = 0  # the last shell whose prompt ended a command
         self._pipe = self._open_pipe(f"{run_dir}/prompt")
         loop.watch(self._pipe, select.EPOLLIN, lambda _events: self._read_pipe())
@@ -148,9 +158,10 @@ class Terminal:
             return
         for line in data.splitlines()[-64:]:
             words = line.split()
-            if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-                self._prompts.pop(int(words[1][:9]), None)
-                self._prompts[int(words[1][:9])] = int(words[0][:3])
+            if len(words) == 3 and all(word.isdigit() and len(word) < 10 for word in words):
+                status, pid, count = map(int, words)
+                self._prompts.pop(pid, None)
+                self._prompts[pid] = status, count
         while len(self._prompts) > 64:
             del self._prompts[next(iter(self._prompts))]
         self._reported += 1
@@ -202,7 +213,7 @@ class Terminal:
         while not replies[-1].done:
             if monotonic() >= deadline:
                 self.tmux.detach()
-                raise TerminalError("tmux did not answer within 10 s")
+                raise Unavailable("tmux did not answer within 10 s")
             yield deadline
         return replies
 
@@ -218,7 +229,7 @@ class Terminal:
         while not self.tmux.attached:
             now = monotonic()
             if now - began > 10.0:
-                raise TerminalError("the terminal's tmux session cannot be reached or started within 10 s")
+                raise Unavailable("its tmux session cannot be reached or started within 10 s")
             if not self.tmux.alive:
                 if not started and now - began > 3.0:
                     started = True
@@ -244,10 +255,14 @@ class Terminal:
 
     def terminal(self, max_chars: int = 16000) -> Wait[dict[str, Any]]:
         """Return what the window shows."""
-        yield from self._ensure()
-        (reply,) = yield from self._ask(f"capture-pane -p -t {self.tmux.target}")
-        if reply.error:
-            raise TerminalError("tmux does not show the terminal")
+        for last in (False, True):
+            try:
+                yield from self._ensure()
+                (reply,) = yield from self._ask(f"capture-pane -p -t {self.tmux.target}")
+            except Unavailable as err:
+                return {"text": _unavailable(err), "truncated": False}
+            if not reply.error or last:
+                break
         text, truncated = cut(trim(reply.text()), [], 0, max_chars)
         return {"text": text, "truncated": truncated}
 
@@ -277,10 +292,30 @@ class Terminal:
         if self._busy:
             raise TerminalError("another command is being typed")
         self._busy = True
+        began = monotonic()
         try:
             return (yield from self._shell(command, timeout_s, max_chars))
+        except Unavailable as err:
+            return (yield from self._after_loss(err, began, max_chars))
         finally:
             self._busy = False
+
+    def _after_loss(self, err: Unavailable, began: float, max_chars: int) -> Wait[dict[str, Any]]:
+        """The terminal went away while a command ran in it: start it again and show that."""
+        found = yield from self.terminal(max_chars)
+        if self.tmux.attached:
+            yield from self._look()
+        note = "[harmgym: the terminal had been ended; a new one was started]"
+        notes = [note] if self.tmux.attached else []
+        return {
+            "status": None,
+            "finished": self.tmux.attached,
+            "interrupted": False,
+            "text": "\n".join([found["text"], *notes]).lstrip("\n"),
+            "truncated": found["truncated"],
+            "terminal_restarted": self.tmux.attached,
+            "seconds": monotonic() - began,
+        }
 
     def _shell(self, command: str, timeout_s: float, max_chars: int) -> Wait[dict[str, Any]]:
         yield from self._ensure()
@@ -296,8 +331,9 @@ class Terminal:
             notes.append(f"[harmgym: still running after {timeout_s:g} s; sent Ctrl-C{rest}]")
         elif end == "input":
             notes.append("[harmgym: not back at the prompt; the program in the terminal waits for input]")
-        after = yield from self._settled(end == "prompt")
-        if after.pane_pid != before.pane_pid or (known is not None and known.pane_pid != before.pane_pid):
+        after = yield from self._settled()
+        restarted = after.pane_pid != before.pane_pid
+        if restarted or (known is not None and known.pane_pid != before.pane_pid):
             notes.append("[harmgym: the terminal's shell had ended; a new one was started]")
         text, truncated = yield from self._since(before, after, max_chars)
         shell = self._prompt(after.tty)
@@ -306,12 +342,12 @@ class Terminal:
             if not after.normal():
                 self._reset_screen(after.tty)
         return {
-            "status": None if shell is None else self._prompts[shell],
+            "status": None if shell is None or restarted else self._prompts[shell][0],
             "finished": shell is not None or end == "other prompt",
             "interrupted": interrupted,
             "text": "\n".join([text, *notes]) if text else "\n".join(notes),
             "truncated": truncated,
-            "terminal_restarted": after.pane_pid != before.pane_pid,
+            "terminal_restarted": restarted,
             "seconds": monotonic() - began,
         }
 
@@ -375,12 +411,19 @@ class Terminal:
                 return True
         return False
 
-    def _settled(self, prompt: bool) -> Wait[View]:
-        """Return where the terminal stands once the new prompt is drawn (an empty prompt is waited for in vain, 50 ms)."""
-        deadline = monotonic() + 0.05
+    def _settled(self) -> Wait[View]:
+        """Return where the terminal stands once tmux has taken all output and the new prompt is drawn.
+
+        The shell may wait at its prompt while its output is still on its way to tmux: the hook has put a number behind it, that
+        tmux shows as pane_path. The prompt follows in the same breath; one that is empty is waited for in vain, 50 ms.
+        """
+        began = monotonic()
         while True:
             view = yield from self._look()
-            if view.x > 0 or not prompt or monotonic() >= deadline:
+            shell = self._prompt(view.tty)
+            if shell is None or monotonic() - began >= 5.0:
+                return view
+            if view.path == f"{shell}.{self._prompts[shell][1]}" and (view.x > 0 or monotonic() - began >= 0.05):
                 return view
             yield monotonic() + 0.002
 
@@ -405,11 +448,9 @@ class Terminal:
                 f"{capture} -S {first} -E {first + _ROWS - 1}", f"{capture} -S {last - _ROWS + 1} -E {last}"
             )
             head, tail, missing = replies[0].text(), replies[1].text(), rows - 2 * _ROWS
-        if lost:
-            head, tail, missing = [], tail or head, max(missing, 1) + len(head)
-        if not tail:
-            head = trim(head)
-        return cut(head, trim(tail), missing, max_chars)
+        if lost:  # the terminal keeps only so much: the beginning is gone, so show the end
+            head, tail, missing = [], tail or head, max(missing, 1) + len(head) if tail else 1
+        return cut(head if tail else trim(head), trim(tail), missing, max_chars, "more than " if lost else "")
 
     @staticmethod
     def _reset_screen(tty: str) -> None:
@@ -450,6 +491,10 @@ def check_command(command: str) -> None:
             raise TerminalError(f"the command contains {character!r}, which cannot be typed; use keys for control characters")
 
 
+def _unavailable(err: Unavailable) -> str:
+    return f"[harmgym: the terminal cannot be reached: {err}]"
+
+
 def trim(lines: list[str]) -> list[str]:
     """Return `lines` without the empty ones at the end."""
     end = len(lines)
@@ -458,7 +503,7 @@ def trim(lines: list[str]) -> list[str]:
     return lines[:end]
 
 
-def cut(head: list[str], tail: list[str], missing: int, max_chars: int) -> tuple[str, bool]:
+def cut(head: list[str], tail: list[str], missing: int, max_chars: int, about: str = "") -> tuple[str, bool]:
     """Join head and tail; cut in the middle, with a line that says how much, when lines are missing or it gets too long."""
     first, last = "\n".join(head), "\n".join(tail)
     if not missing:
@@ -466,14 +511,14 @@ def cut(head: list[str], tail: list[str], missing: int, max_chars: int) -> tuple
         if len(whole) <= max_chars:
             return whole, False
         first = last = whole
-    room = max(0, (max_chars - 40) // 2)
+    room = max(0, (max_chars - 40) // (2 if head else 1))
     kept_first, kept_last = _front(first, room), _back(last, room)
     if missing:
         lines = missing + first[len(kept_first) :].count("\n") + last[: len(last) - len(kept_last)].count("\n")
     else:
         lines = first[len(kept_first) : len(first) - len(kept_last)].count("\n") - 1
     what = f"{lines} lines" if lines > 0 else f"{len(first) - len(kept_first) - len(kept_last)} characters"
-    return "\n".join(part for part in (kept_first, f"[... {what} cut ...]", kept_last) if part), True
+    return "\n".join(part for part in (kept_first, f"[... {about}{what} cut ...]", kept_last) if part), True
 
 
 def _front(text: str, room: int) -> str:

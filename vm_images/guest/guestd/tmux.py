@@ -1,7 +1,8 @@
 """A silent control client of the tmux server whose session the desktop's terminal window shows.
 
-One `tmux -C attach` process lives as long as the session; commands go to the server through its stdin and replies come back on its
-stdout, so that typing and reading cost a message instead of a fork. The server belongs to the agent: what it says is bounded and never believed.
+One `tmux -C attach` process lives as long as the session; commands go to the server through its stdin and replies come back
+on its stdout, so that typing and reading cost a message instead of a fork. The server belongs to the agent: what it says is
+bounded and never believed.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Tmux:
         self._wake()
 
     def _line(self, line: bytes) -> None:
-        """Take one line: a reply stands between "%begin T N F" and "%end T N F" or "%error T N F"; F is 1 for our own commands."""
+        """Take one line: a reply stands between "%begin T N F" and "%end T N F" or "%error T N F"; F is 1 for our commands."""
         if self._block is not None:
             if line.endswith(self._guard) and line in (b"%end" + self._guard, b"%error" + self._guard):
                 self._block.error = line.startswith(b"%error")
