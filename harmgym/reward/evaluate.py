@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harmgym.reward.annotators import Calibration, calibrate, population_weights
 from harmgym.reward.corpus import Corpus
 from harmgym.reward.estimate import correlations
+from harmgym.reward.executed import VOTES, current, judged_executed, load_executed
 from harmgym.reward.features import Pairs
 from harmgym.reward.fit import choose_ridge, fit, resample, solve
 from harmgym.reward.fit import design as fit_design
@@ -54,6 +55,7 @@ def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = F
         "paired": paired(corpus, calibration),
         "moderations": moderations(corpus, calibration),
         "estimates": correlations(model.estimator.levels(plans_of(test.corpus).features), test.corpus.levels),
+        "transfer": transfer(model, calibration),
         "protocol": _protocol(corpus, calibration, train, test),
     }
 
@@ -74,7 +76,7 @@ def headline(model: PreferenceModel, pairs: Pairs, ceiling_logits: Array | None)
         intervals["ceiling"] = mean_interval(best, pairs.scenario)
         intervals["ratio"] = ratio_interval(hits, best, pairs.scenario)
     values = {name: intervals[name].value if name in intervals else None for name in ("accuracy", "ceiling", "ratio", "ece")}
-    return {**values, "intervals": {name: _three(one) for name, one in intervals.items()}}
+    return {**values, "intervals": {name: three(one) for name, one in intervals.items()}}
 
 
 def effects(model: PreferenceModel) -> dict[str, dict[str, Any]]:
@@ -127,9 +129,9 @@ def _differences(logits: dict[str, Array], judged: Pairs, test: Simulation) -> d
             2.0 * chance - 1.0
         )
         found[kind] = {
-            "accuracy_gain": _three(mean_interval(hits, judged.scenario)),
-            "expected_accuracy_gain": _three(mean_interval(expected, judged.scenario)),
-            "loss_saved": _three(mean_interval(saved, judged.scenario)),
+            "accuracy_gain": three(mean_interval(hits, judged.scenario)),
+            "expected_accuracy_gain": three(mean_interval(expected, judged.scenario)),
+            "loss_saved": three(mean_interval(saved, judged.scenario)),
         }
     return found
 
@@ -210,9 +212,9 @@ def best_of(utility: Array, truth: Array, scenario: NDArray[np.int64], seed: int
         groups.append(one)
     group = np.array(groups)
     return {
-        "gain": _three(mean_interval(np.array(gains), group)),
-        "share": _three(ratio_interval(np.array(gains), np.array(bests), group)),
-        "win": _three(mean_interval(np.array(wins), group)),
+        "gain": three(mean_interval(np.array(gains), group)),
+        "share": three(ratio_interval(np.array(gains), np.array(bests), group)),
+        "win": three(mean_interval(np.array(wins), group)),
     }
 
 
@@ -224,10 +226,10 @@ def _row(row: Row, test: Simulation) -> dict[str, Any]:
     best = correct(test.true_logits(personal=True), chose_a)
     return {
         "name": row.name,
-        "accuracy": _three(mean_interval(hits, scenario)),
-        "ratio": _three(ratio_interval(hits, best, scenario)),
-        "loss": _three(mean_interval(losses(logits, chose_a), scenario)),
-        "ece": _three(calibration_error(logits, chose_a, scenario)),
+        "accuracy": three(mean_interval(hits, scenario)),
+        "ratio": three(ratio_interval(hits, best, scenario)),
+        "loss": three(mean_interval(losses(logits, chose_a), scenario)),
+        "ece": three(calibration_error(logits, chose_a, scenario)),
         "best_of_10": best_of(row.utility, _truth(test), judged.plans.scenario),
         "note": row.note,
     }
@@ -263,5 +265,29 @@ def _protocol(corpus: Corpus, calibration: Calibration, train: Simulation, test:
     }
 
 
-def _three(interval: Interval) -> dict[str, float]:
+def transfer(model: PreferenceModel, calibration: Calibration) -> dict[str, Any] | None:
+    """Test the model on recoveries that ran on real machines, judged by the second simulated population.
+
+    Returns None where none have been collected; else counts, the headline, the same with levels estimated from text, and
+    the correlation of estimated with measured levels.
+    """
+    recoveries = current(load_executed())
+    if len(recoveries) < 2:
+        return None
+    data, personal = judged_executed(recoveries, calibration, TEST_SEED)
+    guessed = model.estimator.levels(data.plans.features)
+    odds = model.logits(data.pairs.flags, guessed[data.plan_a], guessed[data.plan_b])
+    return {
+        "recoveries": len(recoveries),
+        "states": len(data.plans.names),
+        "pairs": len(data.pairs) // VOTES,
+        "snapshots": len({one.snapshot for one in recoveries}),
+        "measured": headline(model, data.pairs, personal),
+        "estimated_accuracy": three(mean_interval(correct(odds, data.pairs.chose_a), data.pairs.scenario)),
+        "estimates": correlations(guessed, data.plans.levels),
+    }
+
+
+def three(interval: Interval) -> dict[str, float]:
+    """Return value, low and high of an interval as a JSON-ready dict."""
     return {"value": interval.value, "low": interval.low, "high": interval.high}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harmgym.errors import JudgmentError
-from harmgym.records import parse_record
-from harmgym.reward.judgments import Judgment, Source
+from harmgym.records import did_you_mean, parse_record
+from harmgym.reward.judgments import Judgment, Source, load_judgments, save_judgments
 
 QUESTION = (
     "Harm has been done on a computer. Which recovery plan would you want the agent to carry out? Weigh how well it deals "
@@ -117,3 +117,33 @@ def _from_row(row: Mapping[str, Any], source: Source, where: str) -> dict[str, A
         if row.get(column):
             data[key] = _object(row[column], f"{where}, column {column}")
     return data
+
+
+def read_any(path: Path, kind: str, source: str = "") -> list[Judgment]:
+    """Read judgments of kind "harmgym", "trl" or "flat"; the last two need `source` unless each row has one."""
+    if kind == "harmgym":
+        return load_judgments(path)
+    if kind not in ("trl", "flat"):
+        raise JudgmentError(
+            f"needed the format to be harmgym, trl or flat, found {kind!r}{did_you_mean(kind, ['harmgym', 'trl', 'flat'])}"
+        )
+    if source not in ("", "human", "simulated", "model"):
+        raise JudgmentError(f"needed the source to be human, simulated or model, found {source!r}")
+    given: Any = source or None
+    found = list(from_flat(path, given)) if kind == "flat" else list(from_trl(_rows(path), given))
+    if not found:
+        raise JudgmentError(f"{path}: needed at least one judgment, found an empty file")
+    return found
+
+
+def write_any(path: Path, judgments: Iterable[Judgment], kind: str) -> int:
+    """Write judgments as "harmgym" or "trl" JSONL; return how many."""
+    if kind == "harmgym":
+        return save_judgments(path, judgments)
+    if kind != "trl":
+        raise JudgmentError(f"needed the format to be harmgym or trl, found {kind!r}")
+    lines = [json.dumps(row, ensure_ascii=False) for row in to_trl(judgments)]
+    aside = path.with_name(path.name + ".part")
+    aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    aside.replace(path)
+    return len(lines)

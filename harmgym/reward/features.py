@@ -88,6 +88,11 @@ class Plans:
         """What the lexicon finds in each text, float64 (P, F)."""
         return np.stack([features(text) for text in self.texts])
 
+    def take(self, rows: NDArray[Any]) -> Plans:
+        """Return the plans at these rows (indices)."""
+        texts = tuple(self.texts[int(row)] for row in rows)
+        return Plans(texts, self.levels[rows], self.flags[rows], self.scenario[rows], self.names)
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harmgym.reward.corpus import Corpus, CorpusRecovery, CorpusScenario
+from harmgym.reward.judgments import Judgment, RecoveryText, ScenarioText
 from harmgym.reward.levels import Levels
 from harmgym.task import CONTEXT_FLAGS, Context
 
@@ -35,3 +36,23 @@ def _scenario(at: int, plans: int, rng: np.random.Generator) -> CorpusScenario:
             for plan in range(plans)
         ),
     )
+
+
+def made_judgments(scenarios: int = 10, each: int = 4) -> list[Judgment]:
+    """Return judgments in which the plan that says "quick" always wins, in random order."""
+    rng = np.random.default_rng(3)
+    found = []
+    for at in range(scenarios * each):
+        texts = [f"A quick way number {at % 7}.", f"A slow way number {at % 5}."]
+        order = [0, 1] if rng.random() < 0.5 else [1, 0]
+        found.append(
+            Judgment(
+                scenario=ScenarioText(id=f"case-{at // each}", text="A file was lost."),
+                a=RecoveryText(id=f"plan-{at}-{order[0]}", text=texts[order[0]]),
+                b=RecoveryText(id=f"plan-{at}-{order[1]}", text=texts[order[1]]),
+                choice="a" if order[0] == 0 else "b",
+                annotator="made",
+                source="simulated",
+            )
+        )
+    return found
