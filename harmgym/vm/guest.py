@@ -23,6 +23,8 @@ MAX_COMMAND = 32768
 PUT_CHUNK = 4 << 20
 # An emulated guest may be slow to answer after its own deadline has passed.
 SLACK_S = 10.0
+# One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
+ATTEMPT_S = 20.0
 
 
 class GuestChannel(Channel):
@@ -73,12 +75,14 @@ class GuestChannel(Channel):
     def wait_until_succeeds(self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0) -> str:
         """Run a command until its status is 0; return its stdout. Raises: GuestTimeout with the last outcome."""
         deadline = time.monotonic() + timeout_s
+        last = "it has never ended"
         while True:
             result = self.execute(command, user, max(0.1, deadline - time.monotonic()))
             if result.status == 0:
                 return result.stdout.decode(errors="replace")
+            last = last if result.timed_out else f"it last {_outcome(result)}"
             if time.monotonic() >= deadline or self._closed.wait(0.1):
-                raise GuestTimeout(f"{self.name}: {command!r} did not succeed within {timeout_s:g} s; last {_outcome(result)}")
+                raise GuestTimeout(f"{self.name}: {command!r} did not succeed within {timeout_s:g} s; {last}")
 
     def put(self, path: str, data: bytes, mode: int = 0o644, owner: str = "root") -> None:
         """Write a file in the guest; parents are made."""
@@ -174,9 +178,7 @@ class GuestChannel(Channel):
         return self.request(op, timeout_s + SLACK_S, {**args, "timeout_s": timeout_s})
 
     def _misshaped(self, op: str, key: str) -> NoReturn:
-        raise GuestError(
-            f"{self.name}: the guest's answer to {op!r} is misshaped: {key!r} is missing or of another type"
-        )
+        raise GuestError(f"{self.name}: the guest's answer to {op!r} is misshaped: {key!r} is missing or of another type")
 
     def _mapping(self, op: str, value: Any) -> dict[str, Any]:
         return value if isinstance(value, dict) else self._misshaped(op, "an object")

@@ -395,7 +395,7 @@ def test_succeed_fail_and_wait_until_succeeds_do_what_they_promise(guest: Guest)
         channel.fail("true")
     channel.succeed(f"(sleep 0.5; touch {flag}) > /dev/null 2>&1 &")
     channel.wait_until_succeeds(f"test -e {flag}", timeout_s=10)
-    with pytest.raises(GuestTimeout, match="no-such.*within 0.4 s; last ended with status 1"):
+    with pytest.raises(GuestTimeout, match="no-such.*within 0.4 s; it last ended with status 1"):
         channel.wait_until_succeeds("test -e /no-such", timeout_s=0.4)
 
 
@@ -572,6 +572,11 @@ def test_a_program_that_waits_for_input_is_said_to_do_so(terminal: GuestChannel)
     terminal.interrupt()
     assert terminal.wait_terminal(quiet_s=5, cap_s=5)
     assert terminal.shell("echo next").status == 0
+
+
+def test_a_command_is_typed_even_while_somebody_scrolls_back(guest: Guest, terminal: GuestChannel) -> None:
+    guest.tmux("copy-mode", "-t", "main:")
+    assert terminal.shell("echo here", timeout_s=10).text == "$ echo here\nhere\n$"
 
 
 def test_another_program_is_typed_into(terminal: GuestChannel) -> None:

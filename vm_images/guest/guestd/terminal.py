@@ -359,12 +359,14 @@ class Terminal:
         else:
             keys = [f"send-keys -l -t {target} -- {quote(command)}"] if command else []
         clear = self._view is not None and self._view.history > self._view.limit // 2
-        commands = [f"clear-history -t {target}"] if clear else []
+        # `copy-mode -q` leaves tmux's own modes, which would take the keys for theirs.
+        commands = [f"copy-mode -q -t {target}", *([f"clear-history -t {target}"] if clear else [])]
+        looked = len(commands)
         commands += [self._look_command, *keys, f"send-keys -t {target} Enter"]
         self._read_pipe()
         self._prompts.clear()
         replies = yield from self._ask(*commands)
-        self._view = View.parse(replies[1 if clear else 0])
+        self._view = View.parse(replies[looked])
         if any(reply.error for reply in replies):
             raise TerminalError("tmux refused the keys")
         return self._view
