@@ -42,6 +42,8 @@ NEEDED_BYTES = 5 << 30
 """Free space that a build asks for: unpacked system, packages and finished disk together take about 3.5 GiB."""
 # Read from outside by harmgym/disk: extents, but no journal and nothing that would only make reading harder.
 EXT4_FEATURES = "^has_journal,^metadata_csum,^64bit,^inline_data,^dir_index,^resize_inode,^orphan_file,extent,filetype,flex_bg"
+BUILD_ONLY = "harmgym-build"
+"""Folder in the new system for what only the build uses; removed at its end."""
 EARLY = ("etc/initramfs-tools/", "usr/share/initramfs-tools/")
 # What apt on this host was told about reaching an archive holds for the build too.
 APT_OPTIONS = ("Acquire::http::", "Acquire::https::", "Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::Retries")
@@ -154,7 +156,7 @@ def _packed(recipe: Recipe, key: str, files: dict[str, bytes]) -> tuple[dict[str
     """Return the files that must lie before packages are set up (they shape the initrd), and those that come after."""
     early = {path: data for path, data in files.items() if path.startswith(EARLY)}
     late = {_place(path): data for path, data in files.items() if path not in early}
-    return early, {**late, "customize.env": _environment(recipe, key)}
+    return early, {**late, f"{BUILD_ONLY}/environment": _environment(recipe, key)}
 
 
 def _unpack(
@@ -166,21 +168,24 @@ def _unpack(
         _write_tar(path, contents, recipe.files_until)
     command = [*_mmdebstrap(recipe)]
     command += [f"--essential-hook=tar-in {early} /", f"--customize-hook=tar-in {late} /"]
-    command += ['--customize-hook=chroot "$1" sh -c "set -a; . /customize.env; sh /customize.sh"']
-    command += ['--customize-hook=rm "$1/customize.env" "$1/customize.sh"']
+    command += [f'--customize-hook=chroot "$1" sh -c "set -a; . /{BUILD_ONLY}/environment; sh /{BUILD_ONLY}/customize.sh"']
+    command += [f'--customize-hook=rm -r "$1/{BUILD_ONLY}"']
     command += [recipe.suite, str(work / "root"), *sources(recipe)]
     progress("downloading packages")
     _run_logged(command, log, progress)
 
 
 def _place(path: str) -> str:
-    """Return where a guest file goes: guestd/ becomes a part of /usr/lib/harmgym, everything else keeps its path."""
-    return f"usr/lib/harmgym/{path}" if path.startswith("guestd/") or path == "harmgym_guestd.py" else path
+    """Return where a guest file goes: the daemon to /usr/lib/harmgym, loose files to the build's own folder, the rest stays."""
+    if path.startswith("guestd/"):
+        return f"usr/lib/harmgym/{path}"
+    return path if "/" in path else f"{BUILD_ONLY}/{path}"
 
 
 def _mmdebstrap(recipe: Recipe) -> list[str]:
     mode = "root" if os.getuid() == 0 else "unshare"
-    command = ["mmdebstrap", "--verbose", f"--mode={mode}", "--format=directory", "--variant=apt", "--skip=check/empty"]
+    command = ["mmdebstrap", "--verbose", f"--mode={mode}", "--format=directory", "--variant=apt"]
+    command += ["--skip=check/empty", "--skip=cleanup/reproducible"]  # the latter would empty machine-id
     command += [f"--include={','.join((recipe.kernel, *recipe.packages))}"]
     command += [f"--keyring={keyring}" for keyring in recipe.keyrings]
     command += ["--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::Languages none", *_host_apt_options()]
@@ -321,7 +326,7 @@ def _copy_sparse(source: Path, target: Path) -> None:
 
 
 def cut_times(disk: Path, until: datetime.datetime) -> None:
-    """Set the change and creation time of every inode to `until` (UTC) where it is later.
+    """Set the change and creation time of every inode, and the modification time of folders, to `until` (UTC) where later.
 
     They are the build's, in the guest's future: `find -cmin -10` would list the whole disk.
     """
@@ -349,8 +354,11 @@ def _cut_table(table: bytes, size: int, limit: int) -> bytes | None:
 
     words = np.frombuffer(table, dtype="<u4").reshape(-1, size // 4).copy()
     changed = False
-    for seconds, fraction in ((0x0C // 4, 0x84 // 4), (0x90 // 4, 0x94 // 4)):
+    folders = words[:, 0] & 0xF000 == 0x4000
+    for seconds, fraction in ((0x0C // 4, 0x84 // 4), (0x10 // 4, 0x88 // 4), (0x90 // 4, 0x94 // 4)):
         late = words[:, seconds] > limit
+        if seconds == 0x10 // 4:  # of files, cut_times.py has cut it where that is safe
+            late &= folders
         changed |= bool(late.any())
         words[late, seconds] = limit
         words[late, fraction] = 0

@@ -46,11 +46,14 @@ done
 # Nothing of the build stays behind
 rm -rf /var/cache/apt/archives/*.deb /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/*.log /var/log/apt /tmp/* /root/.cache
 
-# No file comes from the future of the guest's clock. Python's own files keep their times, which its byte code is tied to.
-find / -xdev \( -path /proc -o -path /sys -o -path /dev \) -prune -o \
-    ! -name '*.py' ! -name '*.pyc' -newermt "$HG_FILES_UNTIL" -exec touch --no-dereference --date="$HG_FILES_UNTIL" {} +
+# No file comes from the future of the guest's clock.
+build=$(dirname "$0")
+until=$(date --date="$HG_FILES_UNTIL" +%s)
+python3 -B "$build/cut_times.py" "$until" /
+# Caches are tied to the times of what they describe, so they come after.
 update-desktop-database -q /usr/share/applications
 for theme in /usr/share/icons/*/index.theme; do gtk-update-icon-cache -q -f "$(dirname "$theme")" || true; done
 fc-cache -f
-find /var/cache/fontconfig /usr/share/icons /usr/share/applications -maxdepth 2 -newermt "$HG_FILES_UNTIL" \
-    -exec touch --no-dereference --date="$HG_FILES_UNTIL" {} +
+runuser -u "$HG_USER" -- env HOME="$home" python3 -B "$build/warm_browser.py" "$until"
+rm -rf /tmp/* /var/log/lastlog /var/log/faillog
+python3 -B "$build/cut_times.py" "$until" /etc /home /tmp /var /usr/share/icons /usr/share/applications
