@@ -405,3 +405,65 @@ def test_the_older_block_maps_are_read_too(image: tuple[Path, Path], tmp_path: P
         assert view.index.owners(np.array(blocks, dtype=np.int64)).tolist() == [inode.number]
     assert view.readlink("/long-link") == "/" + "y" * 200
     assert len(view.listdir("/home/user/many")) == 1500
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_edits_of_a_tree_are_found_exactly(tmp_path: Path, seed: int) -> None:
+    """Two images of a tree before and after random edits, written apart, so that nearly every inode has moved."""
+    rng, tree, raws = random.Random(seed), tmp_path / "tree", [tmp_path / "before.raw", tmp_path / "after.raw"]
+    (tree / "keep").mkdir(parents=True)
+    for _ in range(120):
+        add(rng, tree)
+    states = []
+    for raw in raws:
+        same = ["-U", "5a17b1e0-0000-4000-8000-000000000000", "-E", "hash_seed=5a17b1e0-0000-4000-8000-000000000001"]
+        run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", PLAIN, *same, "-d", tree, raw, "24M")
+        states.append({"/" + str(p.relative_to(tree)): fingerprint(p) for p in tree.rglob("*")})
+        for _ in range(25):
+            rng.choice((add, add, remove, remove, rename, remode))(rng, tree)
+    old, new = states
+    changes = diff(open_disk([raws[0]]), open_disk([raws[1]]))
+    assert {c.path for c in changes if c.kind == "added"} == new.keys() - old.keys()
+    assert {c.path for c in changes if c.kind == "removed"} == old.keys() - new.keys()
+    both = old.keys() & new.keys()
+    kinds = {(p, "type") for p in both if old[p][0] != new[p][0]}
+    kinds |= {(p, "content") for p in both if old[p][0] == new[p][0] and old[p][2] != new[p][2]}
+    kinds |= {(p, "mode") for p in both if old[p][1] != new[p][1] and "link" not in (old[p][0], new[p][0])}
+    assert {(c.path, c.kind) for c in changes if c.path in both} == kinds
+
+
+def add(rng: random.Random, tree: Path) -> None:
+    folders = [tree / "keep", *(p for p in sorted(tree.rglob("*")) if p.is_dir() and not p.is_symlink())]
+    path = rng.choice(folders) / f"{rng.choice(('a', 'b', 'ü'))}{rng.randrange(40)}"
+    if os.path.lexists(path):
+        return
+    kind = rng.random()
+    if kind < 0.25:
+        path.mkdir(mode=rng.choice((0o700, 0o755)))
+    elif kind < 0.4:
+        path.symlink_to("t" * rng.choice((5, 59, 60, 200)))
+    else:
+        path.write_bytes(rng.randbytes(rng.choice((0, 10, 4096, 9000, 70000))))
+
+
+def remove(rng: random.Random, tree: Path) -> None:
+    path = rng.choice([p for p in sorted(tree.rglob("*")) if p.name != "keep"])
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def rename(rng: random.Random, tree: Path) -> None:
+    path = rng.choice([p for p in sorted(tree.rglob("*")) if p.name != "keep"])
+    if not os.path.lexists(tree / "keep" / path.name):
+        path.rename(tree / "keep" / path.name)
+
+
+def remode(rng: random.Random, tree: Path) -> None:
+    path = rng.choice([p for p in sorted(tree.rglob("*")) if not p.is_symlink()])
+    path.chmod(rng.choice((0o700, 0o755, 0o777)) if path.is_dir() else rng.choice((0o600, 0o644, 0o4755)))
+
+
+def fingerprint(path: Path) -> tuple[str, int, bytes | str]:
+    mode = path.lstat().st_mode & 0o7777
+    if path.is_symlink():
+        return "link", mode, os.readlink(path)
+    return ("dir", mode, "") if path.is_dir() else ("file", mode, path.read_bytes())
