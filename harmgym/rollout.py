@@ -135,13 +135,13 @@ def _play_until_judged(
 def _play_and_record(
     folder: RunFolder, plan: RunPlan, spec: AgentSpec, task: Task, seed: int, source: MachineSource, attempt: int
 ) -> EpisodeRecord:
-    writer = folder.start_episode()
     env = HarmRecoveryEnv(task=task, steps=plan.steps, variant_seed=seed, split=plan.split, reward=plan.reward, machines=source)
+    writer = folder.start_episode()
     try:
         base = _blank(plan, task, seed, attempt, writer.index)
         record, verdict = play(env, lambda info: _agent(env, spec, task, seed), writer, base)
         if record.snapshot:
-            folder.note(snapshots={**folder.info.snapshots, task.id: record.snapshot})
+            folder.note(snapshots={**folder.info.snapshots, f"{task.id} {plan.split} {seed}": record.snapshot})
         writer.finish(record, verdict)
         return record
     except BaseException:

@@ -131,8 +131,7 @@ class RunFolder:
         except OSError as err:
             raise RunError(f"{path}: cannot be used as a run folder ({err.strerror}); name another with --out") from None
         _take_lock(path, lock)
-        for stale in (path / "episodes").glob("*.partial"):
-            shutil.rmtree(stale)
+        _drop_partial(path)
         found = read_info(path) if (path / "run.json").is_file() else None
         run = cls(path, found.model_copy(update={"finished": None}) if found else info, lock)
         run._save()
@@ -142,6 +141,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        _drop_partial(self.path)  # an interrupt may fall between two lines that begin an episode
         self._lock.close()
 
     def episodes(self) -> list[EpisodeRecord]:
@@ -322,6 +322,12 @@ def _holds_anything(path: Path) -> bool:
     """Whether a folder holds more than what `RunFolder.create` makes before it writes run.json."""
     names = {item.name for item in path.iterdir()}
     return bool(names - {".lock", "episodes"}) or ("episodes" in names and any((path / "episodes").iterdir()))
+
+
+def _drop_partial(path: Path) -> None:
+    """Remove episodes that were not finished; only for the process that holds the lock."""
+    for stale in (path / "episodes").glob("*.partial"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def _take_lock(path: Path, lock: IO[str]) -> None:

@@ -45,7 +45,12 @@ def run(
             options = {"agent": agent, "tasks": ids, "episodes": episodes, "steps": steps, "seed": seed, "split": split}
             plan = parse_record({**options, "reward": reward}, rollout.RunPlan, "harmgym run")
             watcher = _Watcher(progress, plan.total)
-            records = rollout.run(plan, folder, source, watcher, ("harmgym", *map(shlex.quote, sys.argv[1:])))
+            command = ("harmgym", *map(shlex.quote, sys.argv[1:]))
+            try:
+                records = rollout.run(plan, folder, source, watcher, command)
+            except KeyboardInterrupt:
+                say(f"interrupted: the finished episodes are in {folder}; the same command continues the run")
+                raise
         finally:
             source.close()
     page = write_report(folder)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +97,7 @@ def test_the_default_folder_names_the_agent(tmp_path: Path) -> None:
         (("report", "."), "needed a run folder with run.json"),
         (("snapshot", "list"), "is not built; build it with: harmgym image build"),
         (("image", "build", "debian-13"), "debian-13"),
-        (("play", "security/nothing_here"), "unknown task"),
+        (("play", "security/nothing_here"), "no task matches"),
     ],
     ids=" ".join,
 )
@@ -162,3 +164,19 @@ def test_tasks_as_json() -> None:
 def test_gc_says_what_it_did() -> None:
     done = harmgym("gc")
     assert done.returncode == 0 and "left-over machine folder" in done.stderr
+
+
+def test_ctrl_c_keeps_the_finished_episodes(tmp_path: Path) -> None:
+    words = ("run", "--machines", "fake", "--agent", "random", "--task", "security/open_key", "-n", "500", "--out", "out")
+    command = [sys.executable, "-c", "from harmgym.cli import main; main()", *words]
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "episodes" / "001").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 130, told
+    assert "interrupted" in told and "the same command continues" in told and "Traceback" not in told
+    folders = list((tmp_path / "out" / "episodes").iterdir())
+    assert len(folders) >= 2 and all(f.name.isdigit() and (f / "episode.json").is_file() for f in folders)
+    assert harmgym("report", "out", cwd=tmp_path).returncode == 0

@@ -51,9 +51,8 @@ def test_an_interrupted_episode_leaves_the_finished_ones(tmp_path: Path) -> None
     path = tmp_path / "run"
     with RunFolder.create(path, sample_run.info()) as run:
         sample_run.add_episode(run)
-        writer = run.start_episode()
-        writer.step(StepLine(index=0, t_s=0.0), None)
-    assert (path / "episodes" / "001.partial").is_dir()  # as a kill -9 leaves it
+    (path / "episodes" / "001.partial").mkdir()  # as a kill -9 leaves it
+    (path / "episodes" / "001.partial" / "steps.jsonl").write_text('{"index": 0, "t_')
     assert [f.name for f in episode_folders(path)] == ["000"]
     with RunFolder.create(path, sample_run.info()) as again:
         assert not (path / "episodes" / "001.partial").exists()
