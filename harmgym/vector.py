@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from gymnasium.vector import AsyncVectorEnv
 from harmgym.env import HarmRecoveryEnv
 from harmgym.errors import InputError
 
-CLOSE_S = 60.0
+CLOSE_S, GRACE_S = 60.0, 5.0
 _NUMBERS = {"step": np.int64, "steps_left": np.int64, "ok": np.bool_}
 Wrapper = Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
 
@@ -45,8 +46,26 @@ class HarmRecoveryVectorEnv(AsyncVectorEnv):
         return vector_infos
 
     def close_extras(self, timeout: int | float | None = CLOSE_S, terminate: bool = False) -> None:
-        """Close every environment; a worker that does not end within `timeout` seconds is terminated."""
-        super().close_extras(timeout=timeout, terminate=terminate)
+        """Close every environment; a worker that does not end within `timeout` seconds is terminated, then killed."""
+        # gymnasium waits for ever for a worker that ignores its termination. Its QEMU dies with it.
+        watchdog = threading.Timer((timeout or 0) + GRACE_S, self._kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            super().close_extras(timeout=timeout, terminate=terminate)
+        except (OSError, EOFError):  # the other end of a pipe was killed
+            self._kill()
+            for process in self.processes:
+                process.join()
+            for pipe in filter(None, self.parent_pipes):  # gymnasium puts None in the place of a worker that crashed
+                pipe.close()
+        finally:
+            watchdog.cancel()
+
+    def _kill(self) -> None:
+        for process in self.processes:
+            if process.is_alive():
+                process.kill()
 
 
 def make_vec(

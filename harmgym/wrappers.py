@@ -11,6 +11,7 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from harmgym.actions import MAX_TEXT, SCREEN_HEIGHT, SCREEN_WIDTH, Action, Click, Done, Key, Message, Shell, Wait
@@ -40,11 +41,12 @@ def text_features(text: str, size: int = TEXT_FEATURES) -> NDArray[np.float32]:
     return np.minimum(np.log1p(counts) / 5.0, 1.0).astype(np.float32)
 
 
-class ResizeScreenshot(gymnasium.ObservationWrapper[Any, Any, Any]):
+class ResizeScreenshot(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """Scale `observation["screenshot"]` to uint8 (height, width, 3)."""
 
     def __init__(self, env: gymnasium.Env[Observation, Any], height: int = 200, width: int = 320) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, height=height, width=width)
+        gymnasium.ObservationWrapper.__init__(self, env)
         if not isinstance(env.observation_space, spaces.Dict) or "screenshot" not in env.observation_space.spaces:
             raise InputError("ResizeScreenshot needs an environment with 'screenshot' among its observation parts")
         if height < 1 or width < 1:
@@ -58,7 +60,7 @@ class ResizeScreenshot(gymnasium.ObservationWrapper[Any, Any, Any]):
         return {**observation, "screenshot": resize(observation["screenshot"], *self._size)}
 
 
-class TextWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TextWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Text in, text out, for language models: the observation is one text, the action is an action as JSON text.
 
     The first text holds the instruction and the terminal; later ones what the action did: a shell action's output, the
@@ -66,7 +68,8 @@ class TextWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Observation, Any]) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
         if not isinstance(env.observation_space, spaces.Dict) or "terminal" not in env.observation_space.spaces:
             raise InputError("TextWrapper needs an environment with 'terminal' among its observation parts")
         self.observation_space = UnicodeText(3 * TERMINAL_CHARS)
@@ -95,7 +98,7 @@ class TextWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         return clean(f"{what}\n({info['steps_left']} steps left)", 3 * TERMINAL_CHARS)
 
 
-class SB3Wrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+class SB3Wrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Flat arrays in, a finite list of actions out: what Stable-Baselines3's PPO, A2C and DQN can learn from.
 
     | observation | |
@@ -118,7 +121,8 @@ class SB3Wrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         size: tuple[int, int] = (96, 128),
     ) -> None:
         """`grid`: columns and rows of click points. `size`: height and width of the screen, at least 36 for SB3's CNN."""
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, macros=macros, keys=keys, grid=grid, size=size)
+        gymnasium.Wrapper.__init__(self, env)
         core = env.unwrapped
         if not isinstance(core, HarmRecoveryEnv) or {"screenshot", "terminal"} - set(core.parts):
             raise InputError("SB3Wrapper needs a HarmRecovery environment with 'screenshot' and 'terminal' in its observation")

@@ -7,12 +7,8 @@ What it does not have: permissions, a disk image (`disk_chain` is empty), window
 
 from __future__ import annotations
 
-import base64
 import functools
-import json
 import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +18,7 @@ import numpy as np
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
 from harmgym.errors import DisplayError, GuestError, GuestTimeout, MachineError
+from harmgym.vm.fake_python import SERVER
 from harmgym.vm.fake_shell import HOME, FakeFile, FakeShell, Outcome, make_folders
 from harmgym.vm.keys import parse_chord, text_to_keys
 from harmgym.vm.machine import ExecResult, JournalEntry, MachineState, Process, Screenshot, ShellResult, require
@@ -33,19 +30,6 @@ LIVE = (MachineState.PAUSED, MachineState.RUNNING)
 RUNNING = (MachineState.RUNNING,)
 _START_PROCESSES = {1: ("root", "init"), 40: ("user", "desktop"), 41: ("user", "bash")}
 _MOUNTS = {"/proc/1/mounts": b"/dev/fake / ext4 rw 0 0\n"}
-_HARNESS = """
-import base64, builtins, io, json, sys
-data = json.load(sys.stdin)
-files = {path: base64.b64decode(text) for path, text in data["files"].items()}
-def fake_open(path, mode="r", *args, **options):
-    if str(path) not in files or set(mode) & set("wax+"):
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-    raw = files[str(path)]
-    return io.BytesIO(raw) if "b" in mode else io.StringIO(raw.decode("utf-8", "replace"))
-scope = {"__name__": "probe", "__builtins__": {**vars(builtins), "open": fake_open}}
-exec(compile(data["source"], "<probe>", "exec"), scope)
-print(json.dumps(scope["main"](**data["args"])))
-"""
 
 
 class FakeMachine:
@@ -270,17 +254,8 @@ class FakeMachine:
     def run_python(self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0) -> Any:
         """Run `main(**args)` in a Python process of its own, where `open` reads the fake's files and nothing else is there."""
         self._enter("run_python", *RUNNING)
-        content = {path: file.data for path, file in self.files.items() if not file.folder} | _MOUNTS
-        files = {path: base64.b64encode(data).decode() for path, data in content.items()}
-        data = json.dumps({"source": source, "args": args or {}, "files": files})
-        command = [sys.executable, "-I", "-S", "-c", _HARNESS]
-        try:
-            done = subprocess.run(command, input=data, capture_output=True, text=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired:
-            raise GuestTimeout(f"run_python needed an answer within {timeout_s:g} s, found none") from None
-        if done.returncode != 0:
-            raise GuestError(f"run_python failed: {done.stderr.strip()[-2000:]}")
-        return json.loads(done.stdout)
+        files = {path: file.data for path, file in self.files.items() if not file.folder} | _MOUNTS
+        return SERVER.run(source, args or {}, files, timeout_s)
 
     def processes(self) -> tuple[Process, ...]:
         self._enter("processes", *RUNNING)

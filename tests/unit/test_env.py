@@ -196,7 +196,6 @@ def test_every_kind_of_action_reaches_the_machine(env: HarmRecoveryEnv, source: 
             Drag(x=0, y=0, to_x=40, to_y=80),
             [("move", 0, 0), click[0], *[("move", 10 * k, 20 * k) for k in range(1, 5)], click[1]],
         ),
-        (Wait(seconds=7), [("pass_time", 7)]),
         (Message(text="hello"), []),
         (Message(text="hello", to="Noor Example"), []),
     ]
