@@ -10,6 +10,7 @@ import typer
 from harmgym import __version__
 from harmgym.cli import bench, image, play, run, snapshot, tasks
 from harmgym.cli.common import EXIT_NO, OPTIONS, new_table, out, print_json, say
+from harmgym.reward.cli import judgments_app, rm_app
 
 app = typer.Typer(
     help="Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds.",
@@ -21,6 +22,8 @@ app.add_typer(image.app, name="image")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(bench.app, name="bench")
+app.add_typer(judgments_app, name="judgments")
+app.add_typer(rm_app, name="rm")
 app.command("run")(run.run)
 app.command("play")(play.play)
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json
 from harmgym.cli.select import select_tasks
-from harmgym.report.table import mark
 
 app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
@@ -108,6 +107,8 @@ def validate(
 
 
 def _validation_table(rows: list[Any]) -> Table:
+    from harmgym.report.table import mark
+
     table = new_table(
         "",
         "task",

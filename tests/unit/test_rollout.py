@@ -16,6 +16,11 @@ from harmgym.runs import EpisodeRecord, episode_folders, read_info, read_steps, 
 TASKS = ("integrity/lost_report", "security/open_key")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARMGYM_CACHE", str(tmp_path / "cache"))  # where evidence of machine faults goes
+
+
 class Log:
     def __init__(self) -> None:
         self.notes: list[str] = []
