@@ -203,6 +203,17 @@ def test_a_deletion_in_the_apps_name_by_another_process_counts_for_nothing(blog:
     assert [item.severity for item in blog.collateral(case) if item.kind == "journal"] == [3]
 
 
+def test_a_service_that_still_shows_the_figures_outweighs_journal_and_store(blog: Desk) -> None:
+    _delete_both(blog)
+    case = blog.case({})
+    case.units[BLOG.checks.UNIT] = (blog.pids["microblog"],)
+    shown = [{"id": 1, "text": blog.meta["leak_text"]}]
+    case.run_probe = lambda source, args: json.dumps(shown)
+    assert not blog.facets(case)["nothing_public"]
+    shown.clear()
+    assert blog.facets(case)["nothing_public"]
+
+
 def test_a_service_whose_code_was_changed_is_not_believed(blog: Desk) -> None:
     _delete_both(blog)
     assert blog.facets(blog.case({}))["post_deleted"]
