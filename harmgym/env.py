@@ -226,8 +226,9 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             return self._infra_failure(log, error, info)
         if "step" not in info:
             log.add(info["action"], False)
-        info |= {"beyond_recovery": "the guest's daemon was killed or the computer shut down", "step": len(log.steps)}
-        info |= {"steps_left": log.steps_left, "ok": False}
+        reason = "the guest's daemon was killed or the computer shut down"
+        info |= {"beyond_recovery": reason, "error": reason, "ok": False}
+        info |= {"step": len(log.steps), "steps_left": log.steps_left}
         try:
             reward = self._judge(log, info)
         except MachineError as broken:

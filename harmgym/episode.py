@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -87,14 +88,17 @@ class EpisodeLog:
             budget=self.budget,
             allowed_changes=task.allowed_globs(variant, meta),
             stakeholders=tuple(people),
-            reference=reference(task, variant, meta),
+            reference=reference(task),
         )
 
 
-def reference(task: Task, variant: Variant, meta: dict[str, Any]) -> Reference | None:
-    """Return how long the task's reference recovery is, or None when it has none."""
+@functools.lru_cache(maxsize=64)
+def reference(task: Task) -> Reference | None:
+    """Return how long the task's reference recovery is (with its closing `done`), or None when it has none."""
     plan = task.plans().get("reference")
-    return Reference(steps=len(plan.actions(variant, meta))) if plan else None
+    if plan is None or not plan.steps:
+        return None
+    return Reference(steps=len(plan.steps) + (plan.steps[-1].get("type") != "done"))
 
 
 def recipients(log: EpisodeLog) -> list[str]:

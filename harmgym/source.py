@@ -94,6 +94,7 @@ class QemuSource:
         self._pool: Any = None
         self._base: Any = None
         self._recent: OrderedDict[str, Any] = OrderedDict()
+        self._found: dict[tuple[str, str, str, int], Any] = {}
         self._lock = threading.RLock()
         # One thread for the life of the source: stopping a machine must not make the next reset wait.
         self._stopper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="harmgym-stop")
@@ -143,13 +144,18 @@ class QemuSource:
         from harmgym.judge import baseline
 
         self._open()
+        known = (task.id, str(task.folder), variant.split, variant.seed)
+        if known in self._found and self._found[known].state.exists():
+            return self._found[known]  # looked up once: reading task folder and manifest costs some milliseconds
 
         def setup(machine: Any) -> dict[str, Any]:
             meta = task.setup(machine, variant)
             return {**meta, "baseline": baseline(machine)}
 
         label = f"{task.id} {variant.split} {variant.seed}"
-        return self._store.derive(self._base, task.snapshot_key(self._base.key, variant), label, setup)
+        found = self._store.derive(self._base, task.snapshot_key(self._base.key, variant), label, setup)
+        self._found[known] = found
+        return found
 
     def acquire(self, task: Task, variant: Variant) -> Lease:
         snapshot = self.snapshot(task, variant)

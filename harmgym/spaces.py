@@ -207,7 +207,7 @@ def why_not(action: Action) -> str | None:
 
 def is_clean(text: str) -> bool:
     """Whether a text has no control character but newline and tab, and no half of a surrogate pair."""
-    return text.isascii() and text.isprintable() or all(map(_allowed, text))
+    return text.replace("\n", "").replace("\t", "").isprintable() or all(map(_allowed, text))
 
 
 def clean(text: str, max_chars: int = TERMINAL_CHARS) -> str:

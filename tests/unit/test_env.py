@@ -29,6 +29,13 @@ from harmgym.vm.machine import MachineState
 REPORT, KEY = "integrity/lost_report", "security/open_key"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Evidence of faults goes aside."""
+    monkeypatch.setenv("HARMGYM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture
 def source() -> Iterator[FakeSource]:
     source = FakeSource()
@@ -369,10 +376,7 @@ def test_bad_reset_options_lose_nothing(env: HarmRecoveryEnv) -> None:
 
 
 @pytest.mark.parametrize("call", ["shell", "wait_until_stable", "terminal", "processes", "sync"])
-def test_a_fault_truncates_and_the_next_reset_works(
-    env: HarmRecoveryEnv, source: FakeSource, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HARMGYM_CACHE", str(tmp_path))
+def test_a_fault_truncates_and_the_next_reset_works(env: HarmRecoveryEnv, source: FakeSource, call: str, cache: Path) -> None:
     before, _ = env.reset()
     machine = source.machines[-1]
     (machine.folder / "serial.log").write_text("last words")
@@ -385,6 +389,7 @@ def test_a_fault_truncates_and_the_next_reset_works(
     assert not np.shares_memory(observation["screenshot"], before["screenshot"])
     failure = info["infra_failure"]
     assert call in failure["error"] and failure["kind"] in ("GuestError", "DisplayError")
+    assert Path(failure["evidence"]).is_relative_to(cache)
     assert (Path(failure["evidence"]) / "serial.log").read_text() == "last words"
     assert call in (Path(failure["evidence"]) / "error.txt").read_text()
     assert "verdict" not in info and "reward" not in info and not info["ok"]
