@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from harmgym.episode import Lease
-from harmgym.errors import InputError, MachineError, StateError
+from harmgym.errors import InputError, MachineError, SnapshotError, StateError
 from harmgym.paths import cache_dir
 from harmgym.records import did_you_mean
 from harmgym.task import Task, Variant, list_tasks, load_task
@@ -158,9 +158,15 @@ class QemuSource:
         return found
 
     def acquire(self, task: Task, variant: Variant) -> Lease:
-        snapshot = self.snapshot(task, variant)
+        try:
+            snapshot = self.snapshot(task, variant)
+            machine = self._pool.lease(snapshot)
+        except SnapshotError:  # damaged since it was looked up: the store builds it again
+            self._found.clear()
+            snapshot = self.snapshot(task, variant)
+            machine = self._pool.lease(snapshot)
         self._keep_warm(snapshot)
-        return Lease(self._pool.lease(snapshot), task, variant, dict(snapshot.meta), snapshot)
+        return Lease(machine, task, variant, dict(snapshot.meta), snapshot)
 
     def _keep_warm(self, snapshot: Any) -> None:
         with self._lock:
