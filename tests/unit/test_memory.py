@@ -44,7 +44,7 @@ def test_differing_pages_sees_changed_new_and_zeroed_pages(tmp_path: Path) -> No
 
 def test_delta_restores_the_new_file_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    old = sparse(tmp_path / "old", {n: 3 for n in range(0, 2000, 3)})
+    old = sparse(tmp_path / "old", dict.fromkeys(range(0, 2000, 3), 3))
     new = tmp_path / "new"
     copy_sparse(old, new)
     with new.open("r+b") as file:
