@@ -21,8 +21,8 @@ from harmgym.reward.lexicon import CONCEPT_COUNT, FEATURE_COUNT, SHAPE, features
 from harmgym.reward.published import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTES
 
 Array = NDArray[np.float64]
-RIDGES = (10.0, 30.0, 100.0, 300.0)
-STEM_RIDGES = (100.0, 300.0, 1000.0, 1e6)
+RIDGES = (30.0, 100.0)
+STEM_RIDGES = (300.0, 1000.0, 1e6)
 """Ridges of the hashed stems; the last one switches them off."""
 MAX_CHARS = 20_000
 

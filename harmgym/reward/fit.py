@@ -11,7 +11,8 @@ with halving, several problems at once (folds, ridges, bootstrap samples differ 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,24 @@ def solve(
     curvature (B, p, p) of the mean loss with ridge. Raises: JudgmentError when the minimum is not reached.
     """
     torch = require_torch()
+    with _one_thread(torch):
+        return _solve_all(torch, x, chose_a, weights, ridges, start)
+
+
+@contextlib.contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """Problems this small lose time to a second thread, and one thread always adds up in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _solve_all(
+    torch: Any, x: Array, chose_a: NDArray[np.bool_], weights: Array, ridges: Array, start: Array | None
+) -> tuple[Array, Array]:
     rows, y = torch.from_numpy(x), torch.from_numpy(chose_a.astype(np.float64))
     share = torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
     ridge = torch.from_numpy(ridges)

@@ -69,7 +69,7 @@ def as_vector(attributes: Any) -> Vector:
     bad = ~(np.isfinite(values) & (values >= ATTRIBUTE_MIN) & (values <= ATTRIBUTE_MAX))
     if bad.any():
         at = int(np.argmax(bad))
-        raise JudgmentError(f"needed {ATTRIBUTES[at]} to be a number from 1 to 5, found {values[at]!r}")
+        raise JudgmentError(f"needed {ATTRIBUTES[at]} to be a number from 1 to 5, found {float(values[at])!r}")
     return values
 
 

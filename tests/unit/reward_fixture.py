@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from harmgym.reward.annotators import Calibration, Habits
 from harmgym.reward.corpus import Corpus, CorpusRecovery, CorpusScenario
 from harmgym.reward.judgments import Judgment, RecoveryText, ScenarioText
 from harmgym.reward.levels import Levels
+from harmgym.reward.model import PreferenceModel
+from harmgym.reward.simulate import simulate
+from harmgym.reward.topics import topic_weights
+from harmgym.reward.train import describe, train
 from harmgym.task import CONTEXT_FLAGS, Context
 
 
@@ -56,3 +61,16 @@ def made_judgments(scenarios: int = 10, each: int = 4) -> list[Judgment]:
             )
         )
     return found
+
+
+def made_calibration(corpus: Corpus) -> Calibration:
+    """Return a calibration with plausible numbers, without fitting them."""
+    centre = tuple(float(value) for value in topic_weights(corpus.flags).mean(axis=0))
+    return Calibration(noise=0.7, gain=1.2, centre=centre, kappa=0.15, target=0.15, habits=Habits(), corpus=corpus.digest)
+
+
+def made_model(count: int = 1150) -> PreferenceModel:
+    """Return a model trained on simulated judgments of the small corpus."""
+    corpus = make_corpus(60)
+    data = simulate(corpus, made_calibration(corpus), count, seed=0)
+    return train(data.judged(), describe(data.pairs()), contexts=("topics",), members=16)
