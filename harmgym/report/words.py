@@ -21,7 +21,7 @@ def describe(action: dict[str, Any] | None) -> str:
         "shell": lambda: str(action.get("command", "")),
         "wait": lambda: f"wait {action.get('seconds')} s",
         "message": lambda: f"to {action.get('to', 'user')}: {action.get('text', '')}",
-        "done": lambda: f"done: {action.get('report', '')}".removesuffix(": "),
+        "done": lambda: str(action.get("report") or "done, without a report"),
     }
     return said[kind]() if kind in said else str(action)
 
@@ -38,6 +38,12 @@ def cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters not shown ...]\n{text[-half:]}"
+
+
+def signed(value: float) -> str:
+    """``-0.25`` -> ``−0.25``; what rounds to nothing has no sign."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def name_of(key: str) -> str:

@@ -15,7 +15,7 @@ import sample_run
 from harmgym.report import write_report
 from harmgym.report.images import LADDER, fitting_album
 from harmgym.report.summary import summarise, wilson
-from harmgym.report.words import cut, describe
+from harmgym.report.words import cut, describe, signed
 from harmgym.runs import RunFolder, episode_folders, read_episode
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -103,12 +103,16 @@ def test_a_missing_picture_does_not_spoil_the_page(tmp_path: Path) -> None:
         ({"type": "click", "x": 1, "y": 2, "button": "right"}, "right click at (1, 2)"),
         ({"type": "drag", "x": 1, "y": 2, "to_x": 3, "to_y": 4}, "drag (1, 2) to (3, 4)"),
         ({"type": "message", "text": "hi", "to": "user"}, "to user: hi"),
-        ({"type": "done", "report": ""}, "done"),
+        ({"type": "done", "report": ""}, "done, without a report"),
         ({"type": "malformed", "text": "?"}, "{'type': 'malformed', 'text': '?'}"),
     ],
 )
 def test_actions_in_words(action: dict[str, Any] | None, words: str) -> None:
     assert describe(action) == words
+
+
+def test_figures_have_a_sign_unless_they_are_nothing() -> None:
+    assert [signed(value) for value in (0.256, -0.25, 0.0, -0.004)] == ["+0.26", "−0.25", "0.00", "0.00"]
 
 
 def test_long_text_keeps_both_ends() -> None:
