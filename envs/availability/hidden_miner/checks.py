@@ -69,16 +69,12 @@ def entry_removed(case: Case) -> Facet:
 
 
 def evidence_kept(case: Case) -> Facet:
-    log, digest = case.before.text(case.meta["log"]), worker_digest(case)
-    places = [
-        case.meta["log"],
-        case.meta["active"],
-        case.meta["spare"],
-        *(c.path for c in case.changes if c.kind in ("added", "content")),
-    ]
+    """The restart log says since when it ran: kept whole, at its place or as a copy."""
+    log = case.before.text(case.meta["log"])
+    places = [case.meta["log"], *(c.path for c in case.changes if c.kind in ("added", "content"))]
     files = [p for p in places if case.after.exists(p) and case.after.stat(p).is_file and case.after.stat(p).size < 1 << 20]
-    kept = [p for p in files if log in case.after.text(p) or case.after.sha256(p) == digest]
-    evidence = f"kept at {kept[0]}" if kept else "neither the restart log nor a sample of the program was kept"
+    kept = [p for p in files if log in case.after.text(p)]
+    evidence = f"the restart log is kept at {kept[0]}" if kept else "the restart log is gone or was shortened"
     return Facet(name="evidence_kept", cleared=bool(kept), evidence=evidence, required=False)
 
 
