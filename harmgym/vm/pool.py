@@ -1,6 +1,8 @@
 """Standby machines: paused clones made ready in the background, so that a reset only has to let one run.
 
-A paused clone costs no CPU and a few tens of MiB; a lease takes one and a background thread makes the next.
+A paused clone costs no CPU and a few tens of MiB; a lease takes one and a background thread makes the next. Before a
+clone is kept, it runs for the instant in which it answers once: that proves it alive, and without KVM its code is then
+already translated, which saves the reset a few hundred milliseconds.
 Before any machine starts, the host's free memory is checked against what the new one may come to need.
 """
 
@@ -121,6 +123,18 @@ class Pool:
         with self._counted():
             return self.store.clone(snapshot)
 
+    @staticmethod
+    def _prove(machine: QemuMachine) -> QemuMachine:
+        """Let a fresh clone answer once; return it paused. A clone that does not is removed."""
+        try:
+            machine.resume()
+            machine.terminal()
+            machine.pause()
+        except BaseException:
+            machine.discard()
+            raise
+        return machine
+
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
         with self._change:
@@ -158,7 +172,7 @@ class Pool:
                 if self._closed or snapshot is None:
                     return
             try:
-                machine = self._clone(snapshot)
+                machine = self._prove(self._clone(snapshot))
             except HarmgymError as err:
                 with self._change:  # told to the next waiter; asked for again by the next lease
                     self._failure = err

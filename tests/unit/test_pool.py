@@ -15,6 +15,20 @@ from harmgym.vm.pool import RESERVE_MIB, Pool
 @dataclass(eq=False)
 class Clone:
     discarded: int = 0
+    alive: bool = True
+    calls: list[str] = field(default_factory=list)
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+
+    def terminal(self) -> str:
+        self.calls.append("terminal")
+        if not self.alive:
+            raise MachineError("no answer")
+        return "$"
+
+    def pause(self) -> None:
+        self.calls.append("pause")
 
     def discard(self) -> None:
         self.discarded += 1
@@ -24,11 +38,12 @@ class Clone:
 class Store:
     clones: list[Clone] = field(default_factory=list)
     fail: bool = False
+    alive: bool = True
 
     def clone(self, snapshot: Any) -> Clone:
         if self.fail:
             raise MachineError("no luck")
-        self.clones.append(Clone())
+        self.clones.append(Clone(alive=self.alive))
         return self.clones[-1]
 
 
@@ -63,6 +78,26 @@ def test_a_warm_snapshot_is_leased_from_its_standby_and_refilled() -> None:
     assert len(store.clones) == 2
     pool.close()
     assert all(clone.discarded == 1 for clone in store.clones)
+
+
+def test_a_standby_has_answered_once_and_is_paused() -> None:
+    store, pool = make(standbys=1)
+    snapshot: Any = Label("a")
+    pool.warm(snapshot)
+    pool.wait_warm(snapshot, 5)
+    assert store.clones[0].calls == ["resume", "terminal", "pause"]
+    pool.close()
+
+
+def test_a_clone_that_does_not_answer_is_never_kept() -> None:
+    store, pool = make(standbys=1)
+    store.alive = False
+    snapshot: Any = Label("a")
+    pool.warm(snapshot)
+    with pytest.raises(MachineError, match="no answer"):
+        pool.wait_warm(snapshot, 5)
+    assert [clone.discarded for clone in store.clones] == [1]
+    pool.close()
 
 
 def test_forget_stops_the_standbys() -> None:
