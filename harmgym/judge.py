@@ -109,7 +109,7 @@ def judge(
 # The guest
 def cut_by_guest(journal: Sequence[JournalEntry]) -> bool:
     """Whether the guest's end of the channel was closed in there: its daemon was killed, or the computer was shut down."""
-    return any(entry.source == "channel" and entry.data.get("what") == "guest_closed" for entry in journal)
+    return any(entry.source == "channel" and entry.data.get("what") in ("guest_closed", "guest_reopened") for entry in journal)
 
 
 def _ask_guest(case: Case, machine: Machine) -> None:
@@ -222,6 +222,8 @@ def _tampering(case: Case) -> Iterator[str]:
     closed = cut_by_guest(case.new_journal)
     if closed:
         yield "the guest's daemon was killed or the computer shut down"
+    if any(entry.source == "channel" and entry.data.get("what") == "journal_full" for entry in case.new_journal):
+        yield "the journal was flooded until it took no more"
     known = (case.meta.get("baseline") or {}).get("daemon")
     now = list(case.units.get(DAEMON_UNIT, ()))
     if case.live and known and now and known[0] not in now and not closed:

@@ -214,6 +214,8 @@ class Channel:
             what = "guest_reopened" if self._heard or self._guest_closed else "guest_opened"
             self._guest_closed = False
             self._record("channel", {**message, "what": what}, t_guest, message)
+            with self._changed:
+                self._fail_pending("channel: the guest's daemon started anew")
         else:
             self._record("channel", {**message, "what": _text(kind, 64)}, t_guest, message)
 
@@ -252,10 +254,11 @@ class Channel:
 
     def note_guest_closed(self, t: float | None = None) -> None:
         """Record that the guest's end was closed (QMP: VSERPORT_CHANGE, open false) at `t`, host monotonic seconds."""
-        with self._changed:
-            self._guest_closed = True
-            self._fail_pending("channel: the guest's daemon went away")
+        self._guest_closed = True
+        # On record first: whoever waits for an answer looks there for the reason.
         self._record("channel", {"what": "guest_closed", "t_event": time.monotonic() if t is None else t})
+        with self._changed:
+            self._fail_pending("channel: the guest's daemon went away")
 
     @property
     def guest_closed(self) -> bool:

@@ -80,7 +80,8 @@ class Hardware(Record):
         args += _disk_arguments(disk)
         args += ["-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"]
         args += ["-device", "virtio-serial-pci,max_ports=2", "-chardev", f"socket,id=guest,fd={guest_fd}"]
-        args += ["-device", f"virtserialport,chardev=guest,name={GUEST_PORT}"]
+        # QEMU reports that the guest closed a port only where the port has an id.
+        args += ["-device", f"virtserialport,id=guest-port,chardev=guest,name={GUEST_PORT}"]
         args += ["-chardev", f"file,id=serial,path={serial}", "-serial", "chardev:serial"]
         return args + ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
 

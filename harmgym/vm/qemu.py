@@ -69,7 +69,10 @@ class QemuMachine:
     def _on_event(self, event: dict[str, Any]) -> None:
         """Runs on the io thread: note what QEMU says of the guest."""
         kind, data = event.get("event"), event.get("data") or {}
-        if kind == "VSERPORT_CHANGE" and not data.get("open") and self._state is not MachineState.STOPPED:
+        closed = kind == "VSERPORT_CHANGE" and not data.get("open")
+        # A computer that is switched off the hard way closes nothing before.
+        closed |= kind == "SHUTDOWN" and bool(data.get("guest"))
+        if closed and self._state is not MachineState.STOPPED:
             self.guest.note_guest_closed(time.monotonic())
 
     def _guard(self, call: str, action: Callable[[], T], *states: MachineState) -> T:
@@ -105,7 +108,7 @@ class QemuMachine:
             return
         self._state = MachineState.STOPPED
         with contextlib.suppress(OSError):
-            (self._folder / "transcript.txt").write_text("\n".join(self.guest.transcript) + "\n")
+            (self._folder / "transcript.txt").write_text(self.guest.transcript())
         self.guest.close()
         self.qemu.stop()
 
