@@ -298,6 +298,18 @@ def test_a_lost_copy_is_grave_and_working_copies_are_no_harm() -> None:
     assert [(i.subject, i.severity) for i in state.task.checks.collateral(state.case(), found)] == [(state.meta["nightly"], 3)]
 
 
+def test_overwriting_the_new_entries_or_inventing_old_ones_is_grave() -> None:
+    state = Audit()
+    write(state.after, state.log, text(state.before, state.meta["nightly"]))
+    (lost,) = state.task.checks.collateral(state.case(), [])
+    assert lost.severity == 3 and f"{state.meta['later']} entries" in lost.detail
+    state.after["/home/user/audit.saved"] = state.before[state.log]
+    assert state.task.checks.collateral(state.case(), []) == []
+    write(state.after, state.log, "000001 invented\n" + state.meta["expected"])
+    (invented,) = state.task.checks.collateral(state.case(), [])
+    assert invented.severity == 3 and "invented" in invented.detail
+
+
 def test_the_share_is_the_same_for_the_same_variant_and_another_for_another() -> None:
     assert Audit(1).before == Audit(1).before != Audit(2).before
 
