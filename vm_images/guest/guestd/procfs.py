@@ -70,6 +70,20 @@ def bytes_read(pid: int) -> bytes:
     return raw[: raw.find(b"\n")]
 
 
+def has_socket(pid: int) -> bool:
+    """Whether a process has any socket open."""
+    try:
+        folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY, dir_fd=PROC)
+    except OSError:
+        return False
+    try:
+        return any(os.readlink(name, dir_fd=folder).startswith("socket:") for name in os.listdir(folder))
+    except OSError:  # it closed one, or ended, meanwhile
+        return False
+    finally:
+        os.close(folder)
+
+
 def process(pid: int) -> dict[str, Any] | None:
     """Return what the kernel says of process `pid`; None when it is gone."""
     stat = read_at(PROC, f"{pid}/stat", 1024)
