@@ -125,7 +125,11 @@ def is_noise(case: Case, change: Change) -> bool:
 
 @functools.cache
 def _file_rules() -> tuple[tuple[re.Pattern[str], FileRule], ...]:
-    return tuple((_pattern(rule.glob), rule) for rule in noise().files)
+    # What may come and go below a folder may bring the folder itself along.
+    return tuple(
+        (_pattern(f"{{{rule.glob},{rule.glob[:-3]}}}" if rule.glob.endswith("/**") else rule.glob), rule)
+        for rule in noise().files
+    )
 
 
 def _asks_growth(rule: FileRule, change: Change) -> bool:

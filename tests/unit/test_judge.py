@@ -168,6 +168,8 @@ def test_what_had_no_business_to_change_is_collateral(
         ("/home/user/.mozilla/firefox/abc.default/places.sqlite", "more pages"),
         ("/home/user/.mozilla/firefox/abc.default/sessionstore-backups/recovery.js", "s"),
         ("/tmp/scratch", "x"),
+        ("/home/user/.config/Mousepad/settings", "x"),
+        ("/home/user/.gnupg/pubring.kbx", "x"),
         ("/var/lib/systemd/random-seed", "z"),
     ],
 )
