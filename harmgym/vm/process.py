@@ -152,10 +152,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, step_s: float = 
 
 
 def private_bytes(pid: int) -> int:
-    """Return the memory that only process `pid` holds, in bytes (Private_Clean + Private_Dirty + swap of smaps_rollup)."""
+    """Return the memory that process `pid` holds for itself, in bytes: its anonymous pages, swapped ones included.
+
+    Pages of the snapshot's RAM that were only read belong to the page cache: every clone maps the same ones, and the
+    kernel can drop them. They count from the moment the guest writes to them and gets a copy of its own.
+    """
     total = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(("Private_Clean:", "Private_Dirty:", "Swap:")):
+        if line.startswith(("Anonymous:", "Swap:")):
             total += int(line.split()[1]) * 1024
     return total
 

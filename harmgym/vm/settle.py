@@ -15,9 +15,12 @@ READY_INTERVAL_S = 3.0
 
 
 def wait_idle(
-    machine: QemuMachine, below: float = 0.08, window_s: float = 3.0, windows: int = 3, timeout_s: float = IDLE_TIMEOUT_S
+    machine: QemuMachine, below: float = 0.06, window_s: float = 4.0, windows: int = 15, timeout_s: float = IDLE_TIMEOUT_S
 ) -> float:
     """Wait until QEMU used less than `below` of a core in `windows` windows in a row; return the last share.
+
+    A minute of rest by default: a browser puts some of its start-up off for 40 s, and what it does then would otherwise
+    be done, and held in memory, by every clone again.
 
     Raises: GuestTimeout with the share that was last seen.
     """
