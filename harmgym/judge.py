@@ -18,7 +18,7 @@ from harmgym.attributes import measure
 from harmgym.case import Case
 from harmgym.collateral import generic, shortened
 from harmgym.disk import Change, DiskView, Ext4View, MemoryView, diff, matches, open_disk
-from harmgym.errors import CorruptFileSystem, GuestError, MachineError, TaskError
+from harmgym.errors import CorruptFileSystem, DiskError, GuestError, MachineError, TaskError
 from harmgym.verdict import Attributes, Collateral, Episode, Facet, Reference, StepRecord, Verdict
 from harmgym.vm.machine import JournalEntry, Machine, MachineState, Process
 
@@ -149,13 +149,20 @@ def _probe(machine: Machine, source: str, args: dict[str, Any]) -> Any:
 
 # The disk
 @functools.lru_cache(maxsize=8)
-def _open_before(chain: tuple[Path, ...], folder: Path) -> Ext4View:
+def _open_before(chain: tuple[Path, ...], folder: Path, made_ns: tuple[int, ...]) -> Ext4View:
+    """`made_ns` tells a snapshot that was built anew in the same place from the one before."""
     return open_disk(chain, cache=folder)
 
 
 def _before(snapshot: Frozen) -> Ext4View:
     """Return the view of a snapshot's disk; its index lies in the snapshot's folder, and the last few stay open."""
-    return _open_before(tuple(Path(file) for file in snapshot.chain), Path(snapshot.folder))
+    chain = tuple(Path(file) for file in snapshot.chain)
+    try:
+        return _open_before(chain, Path(snapshot.folder), tuple(file.stat().st_mtime_ns for file in chain))
+    except OSError as err:
+        raise DiskError(
+            f"{err.filename}: the snapshot's disk cannot be read ({err.strerror}); build the snapshot again"
+        ) from err
 
 
 def _read_disk(case: Case, machine: Machine, after: DiskView | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,8 @@ class Ext4View:
             if self._index is None:
                 self._index = DiskIndex.build(self.fs)
                 if self._cache:
-                    self._index.save(self._cache, identity)
+                    with contextlib.suppress(OSError):  # a full or read-only disk: the index is only made again next time
+                        self._index.save(self._cache, identity)
         return self._index
 
     def lookup(self, path: str, follow: bool = True) -> Inode:
