@@ -48,6 +48,7 @@ class QemuMachine:
         self._name, self._folder, self._chain = name, folder, tuple(chain)
         self._state = MachineState.NEW
         self._before_action: Screenshot | None = None
+        self._last: Screenshot | None = None
         self.qemu = QemuProcess(folder, arguments, extra_fds)
         self.qemu.on_event = self._on_event
         self.guest = GuestChannel(self.qemu.guest, name, journal)
@@ -123,7 +124,8 @@ class QemuMachine:
 
     def _take(self) -> Screenshot:
         self.qmp("screendump", {"filename": str(self._picture)})
-        return read_ppm(self._picture)
+        self._last = read_ppm(self._picture)
+        return self._last.copy()
 
     def wait_until_stable(self, cap_s: float = 1.0) -> Screenshot:
         def wait() -> Screenshot:
@@ -132,10 +134,14 @@ class QemuMachine:
 
         return self._guard("wait_until_stable", wait, *LIVE)
 
+    def _note_before(self) -> None:
+        """Remember the screen before an action: the last one seen, which costs nothing, else a new one."""
+        if self._before_action is None:
+            self._before_action = self._last if self._last is not None else self._take()
+
     # Input
     def _send(self, events: list[dict[str, Any]]) -> None:
-        if self._before_action is None:
-            self._before_action = self._take()
+        self._note_before()
         self.qmp("input-send-event", {"events": events})
 
     def _input(self, call: str, events: list[dict[str, Any]]) -> None:
@@ -170,8 +176,8 @@ class QemuMachine:
 
     # Terminal and guest
     def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> ShellResult:
-        if self._before_action is None:
-            self._before_action = self.screenshot()
+        require("shell", self._state, MachineState.RUNNING)
+        self._note_before()
         return self._guest("shell", lambda: self.guest.shell(command, timeout_s=timeout_s, max_chars=max_chars))
 
     def terminal(self, max_chars: int = 16000) -> str:
