@@ -7,7 +7,6 @@ write to the disk device is found even though no inode says so.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -99,8 +98,14 @@ class DiskIndex:
         """Write the index beside a snapshot: arrays as npz, identity as JSON; each appears whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".disk-index-", delete=False) as file:
-            np.savez(file, **{name: self.arrays[name] for name in ARRAYS}, identity=_pack(identity))  # type: ignore[arg-type]
-        os.replace(file.name, folder / "disk-index.npz")
+            aside = Path(file.name)
+            try:
+                np.savez(file, **{name: self.arrays[name] for name in ARRAYS}, identity=_pack(identity))  # type: ignore[arg-type]
+                file.flush()
+                aside.replace(folder / "disk-index.npz")
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
 
     @classmethod
     def load(cls, folder: Path, identity: list[list[object]]) -> DiskIndex | None:
