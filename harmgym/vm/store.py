@@ -335,9 +335,9 @@ class SnapshotStore:
     def list(self) -> list[Manifest]:
         """Return the manifests of all whole snapshots, oldest first."""
         found = []
-        for folder in self.root.iterdir():
+        for file in self.root.glob("*/manifest.json"):
             with contextlib.suppress(SnapshotError):
-                found.append(read_manifest(folder))
+                found.append(read_manifest(file.parent))
         return sorted(found, key=lambda m: m.created)
 
     def verify(self, snapshot: Snapshot) -> None:
