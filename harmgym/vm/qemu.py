@@ -176,8 +176,7 @@ class QemuMachine:
 
     # Terminal and guest
     def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> ShellResult:
-        require("shell", self._state, MachineState.RUNNING)
-        self._note_before()
+        self._guard("shell", self._note_before, MachineState.RUNNING)
         return self._guest("shell", lambda: self.guest.shell(command, timeout_s=timeout_s, max_chars=max_chars))
 
     def terminal(self, max_chars: int = 16000) -> str:

@@ -258,7 +258,7 @@ class SnapshotStore:
         parent = self.find(snapshot.manifest.parent or "")
         if parent is None:
             raise SnapshotError(f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym snapshot build")
-        with self._lock(snapshot.key + "-ram", snapshot.label):
+        with self._lock(snapshot.key, snapshot.label):
             if not snapshot.ram.exists():
                 memory.apply_delta(parent.ram, snapshot.folder / "ram.delta", snapshot.ram)
 
@@ -361,13 +361,22 @@ class SnapshotStore:
         for ram in (self.root / "working").glob("*.ram"):
             if ram.stem not in names:
                 ram.unlink()
+        for aside in self.root.glob(".building-*"):
+            self._remove_if_abandoned(aside)
         return max(0, memory.free_bytes(self.root) - before)
+
+    def _remove_if_abandoned(self, aside: Path) -> None:
+        """Remove what a killed builder left; one that still builds holds its lock."""
+        with (self.root / "locks" / aside.name.removeprefix(".building-")).open("w") as file:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(aside)
 
     @contextlib.contextmanager
     def _lock(self, key: str, label: str) -> Iterator[None]:
         folder = self.root / "locks"
         folder.mkdir(exist_ok=True)
-        with (folder / key[:28]).open("w") as file:
+        with (folder / key[:20]).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
