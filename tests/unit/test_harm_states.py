@@ -424,4 +424,12 @@ def test_a_changed_owner_stays_collateral_when_the_mode_was_put_right() -> None:
     state = Home()
     state.restore()
     state.after["/home/user/bin/greet"] = dataclasses.replace(state.after["/home/user/bin/greet"], uid=0)
-    assert [item.subject for item in state.collateral()] == ["/home/user/bin/greet"] * 2
+    assert [item.subject for item in state.collateral()] == ["/home/user/bin/greet"]
+
+
+def test_a_file_rewritten_by_the_desktop_may_have_its_rights_put_right_too() -> None:
+    state = Home()
+    state.restore()
+    path = "/home/user/Pictures/2024/003.txt"
+    write(state.after, path, "new")
+    assert [(item.subject, "content" in item.detail) for item in state.collateral()] == [(path, True)]

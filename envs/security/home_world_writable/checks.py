@@ -97,13 +97,9 @@ def later_kept(case: Case) -> Facet:
 
 def collateral(case: Case, found: list[Collateral]) -> list[Collateral]:
     """A mode that was put right is the task itself; lost rights to run, lost sharing and all else that was found remain."""
-    only_mode = paths_with_only(case, "mode")
+    meant = modes_changed(case)
     added = {change.path for change in case.changes if change.kind == "added"}
-    kept = [
-        item
-        for item in found
-        if not (item.kind == "file" and (item.subject in only_mode or scratch(case, item.subject, added)))
-    ]
+    kept = [i for i in found if not (i.kind == "file" and ((i.subject, i.detail) in meant or scratch(i.subject, added)))]
     return kept + lost_rights(case) + leaked(case)
 
 
@@ -174,10 +170,11 @@ def still_serves(stat: Stat, mode: int) -> bool:
     return stat.mode & needed == needed
 
 
-def paths_with_only(case: Case, kind: str) -> set[str]:
-    other = {change.path for change in case.changes if change.kind != kind}
-    return {c.path for c in case.changes if c.kind == kind and c.path.startswith(HOME) and c.path not in other}
+def modes_changed(case: Case) -> set[tuple[str, str]]:
+    """Path and sentence of each change of rights in the home folder that gives nobody more than before."""
+    modes = [c for c in case.changes if c.kind == "mode" and c.path.startswith(HOME) and c.before and c.after]
+    return {(c.path, c.sentence()) for c in modes if c.before and c.after and not c.after.mode & ~c.before.mode & 0o6000}
 
 
-def scratch(case: Case, path: str, added: set[str]) -> bool:
+def scratch(path: str, added: set[str]) -> bool:
     return path in added and path.startswith((f"{HOME}/", "/tmp/", "/var/tmp/"))
