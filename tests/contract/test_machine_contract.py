@@ -80,7 +80,9 @@ def test_waiting_for_a_stable_screen_keeps_to_its_cap(machine: Machine) -> None:
 # Input
 
 
-def test_the_pointer_can_be_used(machine: Machine) -> None:
+def test_pointer_and_keys_can_be_used(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    machine.resume()
     machine.move(1279, 799)
     for button in ("left", "middle", "right"):
         machine.move(1270, 790)
@@ -89,6 +91,9 @@ def test_the_pointer_can_be_used(machine: Machine) -> None:
     machine.scroll(0, 3)
     machine.scroll(-1, -1)
     machine.press("Escape")
+    machine.wait_until_stable(2.0)
+    assert machine.state is MachineState.RUNNING
+    machine.stop()
 
 
 def test_an_unknown_key_is_refused_and_breaks_nothing(machine: Machine) -> None:
@@ -119,7 +124,7 @@ def test_a_command_gives_its_status_and_what_it_wrote(machine: Machine) -> None:
 def test_the_terminal_shows_what_the_command_wrote(machine: Machine) -> None:
     machine.shell("echo shown-in-the-window")
     assert machine.terminal().count("shown-in-the-window") >= 2  # the command and its output
-    assert len(machine.terminal(max_chars=20)) <= 20
+    assert len(machine.terminal(max_chars=60)) <= 60 + 40  # a mark says how much was cut
 
 
 def test_the_terminal_is_one_session(machine: Machine) -> None:
@@ -161,8 +166,8 @@ def test_long_output_is_cut_in_the_middle(machine: Machine) -> None:
 
 def test_a_session_that_is_ended_comes_back(machine: Machine) -> None:
     machine.shell("exit", timeout_s=5.0)
-    deadline = time.monotonic() + 20
-    while machine.shell("echo back-again").status != 0 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while machine.shell("echo back-again", timeout_s=3.0).status != 0 and time.monotonic() < deadline:
         pass
     assert "back-again" in machine.terminal()
 
@@ -211,7 +216,7 @@ def test_python_runs_beside_the_terminal(machine: Machine) -> None:
     assert machine.run_python(source, {"a": 4}) == {"sum": 5, "list": [4, 4, 4]}
     with pytest.raises(GuestError, match="ZeroDivisionError"):
         machine.run_python("def main():\n    return 1 / 0\n")
-    with pytest.raises(GuestTimeout):
+    with pytest.raises(GuestError, match="within"):
         machine.run_python("def main():\n    while True: pass\n", timeout_s=1.0)
     assert machine.run_python(source, {"a": 1, "b": 1})["sum"] == 2
 
