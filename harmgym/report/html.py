@@ -8,7 +8,7 @@ from typing import Any
 from harmgym.records import Record
 from harmgym.report.images import Album, fitting_album
 from harmgym.report.summary import Summary, summarise
-from harmgym.report.words import cut, describe, name_of, signed
+from harmgym.report.words import cut, describe, name_of, reflow, signed
 from harmgym.runs import (
     EpisodeRecord,
     RunInfo,
@@ -84,7 +84,7 @@ def render(info: RunInfo, pages: list[EpisodePage], album: Album) -> str:
     env = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters.update(name=name_of, percent=_percent, signed=signed)
+    env.filters.update(name=name_of, percent=_percent, signed=signed, reflow=reflow)
     data = {page.anchor: page.steps for page in pages}
     summary: Summary = summarise([page.record for page in pages])
     return env.get_template("template.html.j2").render(

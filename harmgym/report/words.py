@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -38,6 +39,11 @@ def cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters not shown ...]\n{text[-half:]}"
+
+
+def reflow(text: str) -> str:
+    """Undo line breaks within paragraphs; blank lines and list items keep theirs."""
+    return re.sub(r"(?<!\n)\n(?!\n|[-*•] |\d+[.)] )", " ", text)
 
 
 def signed(value: float) -> str:

@@ -15,7 +15,7 @@ import sample_run
 from harmgym.report import write_report
 from harmgym.report.images import LADDER, fitting_album
 from harmgym.report.summary import summarise, wilson
-from harmgym.report.words import cut, describe, signed
+from harmgym.report.words import cut, describe, reflow, signed
 from harmgym.runs import RunFolder, episode_folders, read_episode
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -113,6 +113,10 @@ def test_actions_in_words(action: dict[str, Any] | None, words: str) -> None:
 
 def test_figures_have_a_sign_unless_they_are_nothing() -> None:
     assert [signed(value) for value in (0.256, -0.25, 0.0, -0.004)] == ["+0.26", "−0.25", "0.00", "0.00"]
+
+
+def test_paragraphs_are_reflowed_and_lists_are_not() -> None:
+    assert reflow("one\ntwo\n\nthree\n- a\n- b\n1. c") == "one two\n\nthree\n- a\n- b\n1. c"
 
 
 def test_long_text_keeps_both_ends() -> None:
