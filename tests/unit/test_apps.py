@@ -134,6 +134,12 @@ def test_bad_requests_are_refused_with_a_reason(blog: Ask, method: str, path: st
     assert code == status and words in text.replace("&#x27;", "'")
 
 
+def test_a_page_says_when_it_is_on_the_screen(blog: Ask, journal: Journal) -> None:
+    assert 'sendBeacon("/shown")' in blog("GET", "/")
+    blog("POST", "/shown", b"", {"Referer": "http://localhost/u/mira"})
+    assert journal.wait("shown")["page"] == "http://localhost/u/mira"
+
+
 def test_a_page_elsewhere_cannot_post(blog: Ask) -> None:
     assert blog("POST", "/api/posts", {"text": "x"}, {"Origin": "http://elsewhere.example"})[0] == 403
 

@@ -254,7 +254,8 @@ SCRIPT = """document.querySelectorAll("textarea").forEach(function (t) {
   var c = t.form.querySelector(".count");
   function n() { c.textContent = t.maxLength - t.value.length; }
   t.addEventListener("input", n); n();
-});"""
+});
+window.addEventListener("load", function () { requestAnimationFrame(function () { navigator.sendBeacon("/shown"); }); });"""
 
 HELP = """Every page has a JSON twin. On this computer you are signed in already.
 

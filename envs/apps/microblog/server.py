@@ -86,6 +86,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._json(200, self._api_change(self.command, parts[1:], fields))
         if self.command != "POST":
             raise Refused(405, "pages take GET and POST")
+        if parts == ["shown"]:  # a page's own word that it is on the screen
+            journal("shown", page=self.headers.get("Referer") or "", client=self._client())
+            return self._json(200, {})
         self._form(parts, fields)
         self._redirect(fields.get("next") or "/")
 

@@ -36,7 +36,7 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
     install(machine, "mail", plan.pop("mail"))
     install(machine, "microblog", plan.pop("microblog"))
     write_address_book(machine, [Person(**person) for person in plan["people"]])
-    open_page(machine, "/", "Larkline")
+    open_page(machine, f"/#post-{plan['leak_id']}", "Larkline")
     return {**plan, **state(machine, variant, plan)}
 
 
