@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 MAX_COMMAND = 32768
 PUT_CHUNK = 4 << 20
-# An emulated guest may be slow to answer after its own deadline has passed.
-SLACK_S = 10.0
+# An emulated guest may be slow to answer after its own deadline has passed; it may have to start the terminal anew, twice.
+SLACK_S = 25.0
 # One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
 ATTEMPT_S = 20.0
 
@@ -128,7 +128,7 @@ class GuestChannel(Channel):
             seconds=number(result.get("seconds")),
         )
 
-    def terminal(self, max_chars: int = 16000, timeout_s: float = 20.0) -> str:
+    def terminal(self, max_chars: int = 16000, timeout_s: float = SLACK_S) -> str:
         """Return the text that the terminal window shows."""
         result = self._mapping("terminal", self.call("terminal", timeout_s, max_chars=max_chars))
         return sanitise(self._get(result, "terminal", "text", str))[: max_chars + 1000]

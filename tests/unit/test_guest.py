@@ -8,12 +8,14 @@ import pwd
 import select
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +281,10 @@ class Guest:
     """The daemon as a child of the test, with folders and a tmux server of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.label = folder, f"harmgym-test-{os.getpid()}-{time.monotonic_ns()}"
+        self.socket = (
+            Path(os.environ.get("TMUX_TMPDIR", "/tmp")) / f"tmux-{os.getuid()}" / f"harmgym-test-{time.monotonic_ns()}"
+        )
+        self.folder, self.label = folder, self.socket.name
         rc = folder / "bashrc"
         hook = shlex.quote(str(GUEST / "etc" / "harmgym-bashrc"))
         rc.write_text(f"PS1='$ '\nHARMGYM_PROMPT_PIPE={folder}/prompt\n. {hook}\n")
@@ -306,6 +311,7 @@ class Guest:
         self.process.kill()
         self.process.wait()
         subprocess.run(["tmux", "-L", self.label, "kill-server"], capture_output=True, timeout=10)
+        self.socket.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -335,16 +341,16 @@ def test_an_idle_daemon_uses_no_processor_time(guest: Guest) -> None:
     def cpu() -> tuple[str, ...]:
         return tuple(Path(f"/proc/{guest.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
 
-    def switches() -> str:
+    def wakes() -> int:
         status = Path(f"/proc/{guest.process.pid}/status").read_text()
-        return status[status.index("\nvoluntary_ctxt_switches") :]
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
     guest.channel.journal_processes(False)  # this computer is busy with other things
     try:
         guest.channel.ping()
-        before = cpu(), switches()
+        before, woken = cpu(), wakes()
         threading.Event().wait(1.0)
-        assert (cpu(), switches()) == before
+        assert cpu() == before and wakes() - woken <= 1  # it may just be going to sleep
     finally:
         guest.channel.journal_processes(True)
 
@@ -366,7 +372,9 @@ def test_execute_kills_the_whole_group_at_its_deadline(guest: Guest) -> None:
     began = time.monotonic()
     result = guest.channel.execute(f"echo begun; {marker} & {marker}", timeout_s=0.5)
     assert result.timed_out and result.status == -9 and result.stdout == b"begun\n" and time.monotonic() - began < 3
-    assert not [p for p in guest.channel.processes() if " ".join(p.cmdline) == marker and p.state != "Z"]
+    deadline = time.monotonic() + 10
+    while left := [p for p in guest.channel.processes() if " ".join(p.cmdline) == marker and p.state != "Z"]:
+        assert time.monotonic() < deadline, left
 
 
 def test_execute_does_not_wait_for_what_a_command_leaves_behind(guest: Guest) -> None:
@@ -574,6 +582,22 @@ def test_a_program_that_waits_for_input_is_said_to_do_so(terminal: GuestChannel)
     assert terminal.shell("echo next").status == 0
 
 
+def test_a_program_that_waits_for_the_network_is_waited_for(terminal: GuestChannel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            client = server.accept()[0]
+            time.sleep(0.8)  # as long as a slow server takes
+            client.sendall(b"late")
+            client.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        code = f"import socket; print(socket.create_connection(('127.0.0.1', {port})).recv(9))"
+        result = terminal.shell(f'{sys.executable} -c "{code}"', timeout_s=20)
+    assert result.finished and result.status == 0 and "b'late'" in result.text
+
+
 def test_a_command_is_typed_even_while_somebody_scrolls_back(guest: Guest, terminal: GuestChannel) -> None:
     guest.tmux("copy-mode", "-t", "main:")
     assert terminal.shell("echo here", timeout_s=10).text == "$ echo here\nhere\n$"
@@ -619,6 +643,32 @@ def test_exit_gives_a_new_shell_and_says_so(guest: Guest, terminal: GuestChannel
     assert terminal.shell("echo mark=$mark").text.endswith("\nmark=\n$")
 
 
+def test_a_dead_pane_that_tmux_was_told_to_keep_is_started_again(guest: Guest) -> None:
+    guest.tmux("set-hook", "-gu", "pane-died")
+    result = guest.channel.shell("exit", timeout_s=20)
+    assert result.status is None and "a new one was started" in result.text
+    assert guest.channel.shell("echo alive", timeout_s=20).status == 0
+    guest.tmux("set-hook", "-g", "pane-died", "respawn-pane")
+
+
+def test_a_terminal_that_cannot_be_started_is_no_fault_of_the_machine(guest: Guest) -> None:
+    """The agent may end tmux and take away what starts it: that is told as text, and calls go on working."""
+    server, socket_path = int(guest.tmux("display-message", "-p", "#{pid}")), guest.socket
+    guest.channel.shell(f"rm {socket_path}; mkdir {socket_path}; tmux -L {guest.label} detach-client -a", timeout_s=2)
+    subprocess.run(["pkill", "-KILL", "-P", str(guest.process.pid)], check=False)
+    try:
+        deadline = time.monotonic() + 20
+        while (result := guest.channel.shell("echo unheard", timeout_s=5)).finished and time.monotonic() < deadline:
+            pass  # tmux has yet to notice that its client is gone
+        assert not result.finished and result.status is None and "cannot be reached" in result.text
+        assert "cannot be reached" in guest.channel.terminal()
+        guest.channel.ping()
+    finally:
+        socket_path.rmdir()
+        os.kill(server, signal.SIGKILL)
+    assert guest.channel.shell("echo again", timeout_s=20).status == 0
+
+
 def test_a_killed_terminal_comes_back(guest: Guest) -> None:
     result = guest.channel.shell(f"tmux -L {guest.label} kill-server", timeout_s=20)
     assert result.status is None and "a new one was started" in result.text
@@ -647,24 +697,34 @@ def test_lines_of_apps_arrive_with_their_sender(guest: Guest) -> None:
     assert dropped and dropped[0]["dropped"] == 1
 
 
+def is_exit_of(pid: int, entry: JournalEntry) -> bool:
+    return entry.pid == pid and entry.data["what"] == "exit"
+
+
 def test_started_programs_are_journaled(guest: Guest) -> None:
     if not guest.hello["process_journal"]:
         pytest.skip(f"needs the kernel's proc connector: {guest.hello['why']}")
-    last = guest.channel.journal[-1].seq if guest.channel.journal else -1
-    child = subprocess.Popen(["sh", "-c", "exit 7"])
-    child.wait()
-    found = guest.channel.wait_journal(lambda entry: entry.pid == child.pid and entry.data["what"] == "exit", 10, after=last)
+    for _ in range(20):  # what else this computer starts may use up what the daemon follows in a second
+        last = guest.channel.journal[-1].seq
+        child = subprocess.Popen(["sh", "-c", "exit 7"])
+        child.wait()
+        try:
+            found = guest.channel.wait_journal(partial(is_exit_of, child.pid), 2, after=last)
+        except GuestTimeout:
+            continue
+        break
     assert found.data["code"] == 7 and found.source == "process"
 
 
 def test_a_flood_of_programs_is_counted_not_followed(guest: Guest) -> None:
     if not guest.hello["process_journal"]:
         pytest.skip(f"needs the kernel's proc connector: {guest.hello['why']}")
-    last = guest.channel.journal[-1].seq
+    last, began = guest.channel.journal[-1].seq, time.monotonic()
     subprocess.run(["sh", "-c", "i=0; while [ $i -lt 1500 ]; do /bin/true; i=$((i+1)); done"], check=True)
     guest.channel.wait_journal(lambda entry: entry.data.get("what") == "dropped", 10, after=last)
     guest.channel.ping()
-    assert len(guest.channel.journal) - last < 3000
+    followed = [e for e in guest.channel.journal if e.seq > last and e.data["what"] in ("exec", "exit")]
+    assert len(followed) <= 300 * (time.monotonic() - began + 2)
 
 
 def test_broken_requests_are_answered(guest: Guest) -> None:

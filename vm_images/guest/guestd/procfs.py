@@ -47,6 +47,12 @@ def stat_fields(pid: int) -> list[bytes]:
     return raw[raw.rfind(b")") + 2 :].split()
 
 
+def alive(pid: int) -> bool:
+    """Return whether process `pid` is there and not a mere entry that its parent has yet to take note of."""
+    fields = stat_fields(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
+
+
 def comm(pid: int) -> str:
     """Return the name of process `pid`, "" when it is gone."""
     return read_at(PROC, f"{pid}/comm", 64).decode(errors="replace").rstrip("\n")

@@ -72,6 +72,7 @@ def spawn(
     env: Mapping[str, str],
     cwd: str | None,
     stdio: tuple[int, int, int],
+    ends_with_daemon: bool = False,
 ) -> int:
     """Start `argv` and return its pid; `stdio` are the descriptors that become 0, 1 and 2.
 
@@ -87,6 +88,8 @@ def spawn(
             os.dup2(source, target, inheritable=True)
         _ordinary_process()
         _become(user)
+        if ends_with_daemon:  # after the change of user, which would undo it
+            die_with_parent()
         os.chdir(cwd or user.pw_dir)
         os.execvpe(argv[0], list(argv), dict(env))
     except PermissionError as err:

@@ -24,9 +24,12 @@ T = TypeVar("T")
 Wait = Generator[float, None, T]
 
 MAX_COMMAND = 32768
+_ENTER = "\r"
+_ENSURE_S = 8.0
 _ROWS = 1200  # rows read from either end of a long output
 _FORMAT = (
-    "#{pane_pid} #{pane_tty} #{pid} #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
+    "#{pane_active} #{pane_pid} #{pane_tty} #{pid}"
+    " #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
     " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
     ",#{scroll_region_upper},#{scroll_region_lower} #{pane_path}"
 )
@@ -67,16 +70,25 @@ class View(NamedTuple):
     def parse(cls, reply: Reply) -> View:
         if reply.error or not reply.lines:
             raise Unavailable(b" ".join(reply.lines).decode(errors="replace") or "tmux is gone")
-        fields = reply.lines[0].decode(errors="replace").split(" ", 10)
-        if len(fields) != 11:
+        active = next((line for line in reply.lines if line.startswith(b"1 ")), b"")
+        fields = active.decode(errors="replace").split(" ", 11)
+        if len(fields) != 12:
             raise Unavailable("tmux does not say where the terminal stands")
-        pane, tty, server, *numbers, alternate, modes, path = fields
+        _active, pane, tty, server, *numbers, alternate, modes, path = fields
         history, limit, x, y, height = map(int, numbers)
         return cls(int(pane), tty, int(server), history, limit, x, y, height, alternate == "1", modes, path)
 
     def normal(self) -> bool:
         """Whether the screen is in the modes in which a shell expects it."""
         return self.modes == f"00000101,0,{self.height - 1}"
+
+
+class End(NamedTuple):
+    """How a command ended: "prompt", "other prompt" (a shell without the hook), "input" (somebody waits for it), "deadline"."""
+
+    how: str
+    view: View
+    shell: int = 0
 
 
 class Task:
@@ -94,12 +106,14 @@ class Terminal:
     def __init__(self, loop: Loop, run_dir: str, label: str, user: pwd.struct_passwd, shell: str | None = None) -> None:
         self._loop, self._new_shell = loop, shell
         self.tmux = Tmux(loop, label, "main", user, self._wake)
-        self._look_command = f"display-message -p -t {self.tmux.target} {quote(_FORMAT)}"
+        # It costs the server half of what display-message would.
+        self._look_command = f"list-panes -t {self.tmux.target} -F {quote(_FORMAT)}"
         self._tasks: list[Task] = []
         self._timer: list[Any] | None = None
         self._stepping = self._again = False
         self._busy = False
         self._reported = 0
+        self._device = "", -1  # of the terminal that was last asked for
         self._view: View | None = None
         self._prompts: dict[int, tuple[int, int]] = {}  # who reported a prompt since the last typing: pid -> status, count
         self._hooked = 0  # the last shell whose prompt ended a command
@@ -175,13 +189,15 @@ class Terminal:
         A shell in another window reports its prompts as well, so the terminal is compared. A shell between two commands of a
         pasted block has reported too: it sleeps at most in `wait` or `read`, with line editing off.
         """
+        if tty != self._device[0]:
+            self._device = tty, procfs.terminal_device(tty)
         for pid in reversed(self._prompts):
             fields = procfs.stat_fields(pid)
             if (
                 fields
                 and fields[0] == b"S"
                 and fields[2] == fields[5]
-                and int(fields[4]) == procfs.terminal_device(tty)
+                and int(fields[4]) == self._device[1]
                 and not procfs.terminal_modes(tty)[0]
             ):
                 return pid
@@ -203,7 +219,8 @@ class Terminal:
             return True
         if not by_line:
             return procfs.comm(leader) not in _RELAYS
-        return procfs.read_at(procfs.PROC, f"{leader}/wchan", 64) in _READERS
+        # Who waits for the network waits at the same place of the kernel: a mail client is not to be taken for a question.
+        return procfs.read_at(procfs.PROC, f"{leader}/wchan", 64) in _READERS and not procfs.has_socket(leader)
 
     # Talking to tmux
 
@@ -228,15 +245,15 @@ class Terminal:
         started = False
         while not self.tmux.attached:
             now = monotonic()
-            if now - began > 10.0:
-                raise Unavailable("its tmux session cannot be reached or started within 10 s")
+            if now - began > _ENSURE_S:
+                raise Unavailable(f"its tmux session cannot be reached or started within {_ENSURE_S:g} s")
             if not self.tmux.alive:
                 if not started and now - began > 3.0:
                     started = True
                     self.tmux.start_session(self._new_shell)
                 self.tmux.attach()
             wake = monotonic() + 0.1
-            while not self.tmux.attached and (self.tmux.alive or monotonic() < wake) and monotonic() - began < 10.0:
+            while not self.tmux.attached and (self.tmux.alive or monotonic() < wake) and monotonic() - began < _ENSURE_S:
                 yield max(wake, monotonic() + 0.02)
             if self.tmux.attached:
                 yield from self._ask(*_SESSION_OPTIONS)
@@ -258,6 +275,8 @@ class Terminal:
         for last in (False, True):
             try:
                 yield from self._ensure()
+                if self._view is not None:
+                    yield from self._follow(self._view)
                 (reply,) = yield from self._ask(f"capture-pane -p -t {self.tmux.target}")
             except Unavailable as err:
                 return {"text": _unavailable(err), "truncated": False}
@@ -320,30 +339,28 @@ class Terminal:
     def _shell(self, command: str, timeout_s: float, max_chars: int) -> Wait[dict[str, Any]]:
         yield from self._ensure()
         known, began = self._view, monotonic()
+        if known is not None:
+            yield from self._follow(known)
         before = yield from self._type(command)
         end = yield from self._wait_end(before, began + timeout_s)
-        notes, interrupted = [], False
-        if end == "deadline":
-            interrupted = True
-            ended = yield from self._break(before)
-            rest = "" if ended else ", which did not end it"
-            end = "prompt" if self._prompt(before.tty) is not None else end
+        notes, interrupted = [], end.how == "deadline"
+        if interrupted:
+            end = yield from self._break(before)
+            rest = ", which did not end it" if end.how == "deadline" else ""
             notes.append(f"[harmgym: still running after {timeout_s:g} s; sent Ctrl-C{rest}]")
-        elif end == "input":
+        elif end.how == "input":
             notes.append("[harmgym: not back at the prompt; the program in the terminal waits for input]")
-        after = yield from self._settled()
-        restarted = after.pane_pid != before.pane_pid
+        restarted = end.view.pane_pid != before.pane_pid
         if restarted or (known is not None and known.pane_pid != before.pane_pid):
             notes.append("[harmgym: the terminal's shell had ended; a new one was started]")
-        text, truncated = yield from self._since(before, after, max_chars)
-        shell = self._prompt(after.tty)
-        if shell is not None:
-            self._hooked = shell
-            if not after.normal():
-                self._reset_screen(after.tty)
+        text, truncated = yield from self._since(before, end.view, max_chars)
+        if end.how == "prompt":
+            self._hooked = end.shell
+            if not end.view.normal():
+                self._reset_screen(end.view.tty)
         return {
-            "status": None if shell is None or restarted else self._prompts[shell][0],
-            "finished": shell is not None or end == "other prompt",
+            "status": self._prompts[end.shell][0] if end.how == "prompt" and not restarted else None,
+            "finished": end.how in ("prompt", "other prompt"),
             "interrupted": interrupted,
             "text": "\n".join([text, *notes]) if text else "\n".join(notes),
             "truncated": truncated,
@@ -356,13 +373,14 @@ class Terminal:
         target = self.tmux.target
         if "\n" in command or "\t" in command:  # as one paste: no prompt in between, a tab does not complete
             keys = [f"set-buffer -b harmgym -- {quote(command)}", f"paste-buffer -d -p -b harmgym -t {target}"]
+            keys += [f"send-keys -t {target} Enter"]
         else:
-            keys = [f"send-keys -l -t {target} -- {quote(command)}"] if command else []
+            keys = [f"send-keys -l -t {target} -- {quote(command + _ENTER)}"]
         clear = self._view is not None and self._view.history > self._view.limit // 2
         # `copy-mode -q` leaves tmux's own modes, which would take the keys for theirs.
         commands = [f"copy-mode -q -t {target}", *([f"clear-history -t {target}"] if clear else [])]
         looked = len(commands)
-        commands += [self._look_command, *keys, f"send-keys -t {target} Enter"]
+        commands += [self._look_command, *keys]
         self._read_pipe()
         self._prompts.clear()
         replies = yield from self._ask(*commands)
@@ -371,31 +389,56 @@ class Terminal:
             raise TerminalError("tmux refused the keys")
         return self._view
 
-    def _wait_end(self, view: View, deadline: float) -> Wait[str]:
-        """Return "prompt", "other prompt" (a shell without hook), "input" or "deadline"."""
-        quiet = Quiet(view.server_pid)
-        pause, seen, look_at = 0.001, 0, monotonic() + 0.075
+    def _wait_end(self, view: View, deadline: float) -> Wait[End]:
+        """Wait until the shell is at its prompt, somebody waits for input, or the deadline has passed."""
+        quiet: Quiet | None = None
+        seen, reported_at, pause, check_at, look_at = -1, 0.0, 0.0, 0.0, monotonic() + 0.075
         while True:
-            if self._prompts:
-                if self._prompt(view.tty) is not None:
-                    return "prompt"
-                pause = 0.001 if self._reported != seen else min(pause * 2, 0.05)
-                seen = self._reported
             now = monotonic()
+            if self._prompts and self._reported != seen:  # give the shell a moment to draw its prompt
+                seen, reported_at, pause = self._reported, now, 0.0015
+                check_at = now + pause
+            elif self._prompts and now >= check_at:
+                shell = yield from self._drawn(view.tty, now - reported_at, sure=pause < 0.002)
+                if shell is not None and self._view is not None:
+                    return End("prompt", self._view, shell)
+                pause = min(pause * 2, 0.05)
+                check_at = monotonic() + pause
             if now >= deadline:
-                return "deadline"
+                return End("deadline", (yield from self._look()))
             if now >= look_at:
                 look_at = now + 0.075
                 view = yield from self._follow(view)
-                if quiet.seconds() >= 0.15 and self._reads(view):
-                    return self._kind_of_prompt(view)
-            yield min(deadline, look_at, now + pause if self._prompts else deadline)
+                quiet = quiet or Quiet(view.server_pid)
+                if quiet.seconds() >= 0.075 and self._reads(view):
+                    return End(self._kind_of_prompt(view), (yield from self._look()))
+            yield min(deadline, look_at, check_at if self._prompts else deadline)
+
+    def _drawn(self, tty: str, since_s: float, sure: bool) -> Wait[int | None]:
+        """Return the shell that waits at a prompt which tmux shows, with all output before it.
+
+        A shell waits at its prompt while its output may still be on its way to tmux: the hook has put a number behind it, that
+        tmux shows as pane_path. The prompt follows in the same breath; one that is empty is waited for in vain, 50 ms. `sure`
+        saves asking the kernel before asking tmux; else the shell may be in the next command of a pasted block.
+        """
+        if not sure and self._prompt(tty) is None:
+            return None
+        view = yield from self._look()
+        shell = self._prompt(view.tty)
+        if shell is None or (view.x == 0 and since_s < 0.05):
+            return None
+        arrived = view.path == f"{shell}.{self._prompts[shell][1]}"
+        return shell if arrived or since_s >= 5.0 else None
 
     def _follow(self, view: View) -> Wait[View]:
-        """Look again when the terminal's shell has ended and another took its place."""
-        if not procfs.stat_fields(view.pane_pid) or not self.tmux.attached:
-            yield from self._ensure()
-            return (yield from self._look())
+        """Look again when the terminal's shell has ended and another took its place; start one when none did."""
+        if procfs.alive(view.pane_pid) and self.tmux.attached:
+            return view
+        yield from self._ensure()
+        view = yield from self._look()
+        if not procfs.alive(view.pane_pid):  # tmux 3.3 sometimes misses the end of a shell, and leaves the pane dead
+            yield from self._ask(f"respawn-pane -t {self.tmux.target}")
+            view = yield from self._look()
         return view
 
     def _kind_of_prompt(self, view: View) -> str:
@@ -404,30 +447,14 @@ class Terminal:
             return "other prompt"
         return "input"
 
-    def _break(self, view: View) -> Wait[bool]:
-        """Press Ctrl-C, then Ctrl-\\; return whether the prompt came back."""
+    def _break(self, view: View) -> Wait[End]:
+        """Press Ctrl-C, then Ctrl-\\; return how that ended."""
         for key in ("C-c", "C-\\\\"):
             yield from self._ask(f"send-keys -t {self.tmux.target} {key}")
             end = yield from self._wait_end(view, monotonic() + 1.0)
-            if end != "deadline":
-                return True
-        return False
-
-    def _settled(self) -> Wait[View]:
-        """Return where the terminal stands once tmux has taken all output and the new prompt is drawn.
-
-        The shell may wait at its prompt while its output is still on its way to tmux: the hook has put a number behind it, that
-        tmux shows as pane_path. The prompt follows in the same breath; one that is empty is waited for in vain, 50 ms.
-        """
-        began = monotonic()
-        while True:
-            view = yield from self._look()
-            shell = self._prompt(view.tty)
-            if shell is None or monotonic() - began >= 5.0:
-                return view
-            if view.path == f"{shell}.{self._prompts[shell][1]}" and (view.x > 0 or monotonic() - began >= 0.05):
-                return view
-            yield monotonic() + 0.002
+            if end.how != "deadline":
+                break
+        return end
 
     def _since(self, before: View, after: View, max_chars: int) -> Wait[tuple[str, bool]]:
         """Return what the terminal showed since `before`, and whether something was cut."""
@@ -475,9 +502,13 @@ class Quiet:
         self._read, self._since = procfs.bytes_read(server_pid), monotonic()
 
     def seconds(self) -> float:
-        """Return the seconds since something was last read, seen from the calls of this method."""
+        """Return the seconds since something was last read, seen from the calls of this method.
+
+        A server that does not sleep has more to read: on a busy computer it may only not have had its turn.
+        """
+        asleep = procfs.stat_fields(self._pid)[:1] in ([b"S"], [])
         read, now = procfs.bytes_read(self._pid), monotonic()
-        if read != self._read:
+        if read != self._read or not asleep:
             self._read, self._since = read, now
         return now - self._since
 

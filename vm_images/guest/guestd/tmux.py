@@ -18,11 +18,11 @@ from port import Loop
 from spawn import environment, spawn
 
 _MAX_REPLY = 8 << 20
-_ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', ord("$"): "\\$", ord("\n"): "\\n", ord("\t"): "\\t"}
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def quote(text: str) -> str:
-    """Return `text` as one argument of a tmux command line; control characters but newline and tab must not be in it."""
+    """Return `text` as one argument of a tmux command line; of control characters only newline, return and tab may be in it."""
     return '"' + text.translate(_ESCAPES) + '"'
 
 
@@ -66,7 +66,9 @@ class Tmux:
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         argv = [*self._base, "-N", "-C", "attach-session", "-t", f"={self._session}", "-f", "ignore-size,no-output"]
         try:
-            self._pid = spawn(argv, self._user, environment(self._user), "/", (in_read, out_write, null))
+            # tmux 3.3 never lets go of a control client whose pipes are broken, and then cannot end its server either.
+            stdio = (in_read, out_write, null)
+            self._pid = spawn(argv, self._user, environment(self._user), "/", stdio, ends_with_daemon=True)
         finally:
             for fd in (in_read, out_write, null):
                 os.close(fd)
