@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -61,19 +62,25 @@ def build(task: Filter = "all", variants: Seeds = 1) -> None:
     Example: harmgym snapshot build --task security
     """
     from harmgym.cli.select import select_tasks
+    from harmgym.errors import MachineError
     from harmgym.source import QemuSource
     from harmgym.task import load_task
 
     jobs = [(load_task(name), seed) for name in select_tasks(task) for seed in range(variants)]
-    with bar("snapshots", len(jobs)) as progress:
-        source = QemuSource(progress=progress.note, standbys=0)
-        try:
-            for loaded, seed in jobs:
-                progress.note(f"{loaded.id}, variant {seed}")
+    failures = []
+    with bar("snapshots", len(jobs)) as progress, contextlib.closing(QemuSource(progress=progress.note, standbys=0)) as source:
+        source.store.base()
+        for loaded, seed in jobs:
+            progress.note(f"{loaded.id}, variant {seed}")
+            try:
                 snapshot = source.snapshot(loaded, loaded.variant(seed))
-                progress.advance(f"snapshot {snapshot.label}: {snapshot.manifest.build_seconds:.1f} s to build")
-        finally:
-            source.close()
+            except MachineError as err:
+                failures.append(f"{loaded.id}, variant {seed}: {err}")
+                progress.advance(failures[-1])
+                continue
+            progress.advance(f"snapshot {snapshot.label}: {snapshot.manifest.build_seconds:.1f} s to build")
+    if failures:
+        raise MachineError(f"{len(failures)} of {len(jobs)} snapshots could not be built: {'; '.join(failures)}")
 
 
 @app.command()
