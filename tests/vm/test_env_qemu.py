@@ -102,7 +102,7 @@ def test_a_killed_qemu_is_no_failed_agent(env: HarmRecoveryEnv, tmp_path: Path, 
 
 def test_an_agent_that_kills_the_daemon_is_judged(env: HarmRecoveryEnv) -> None:
     env.reset()
-    _, reward, terminated, truncated, info = env.step(Shell(command="echo password | sudo -S pkill -9 -f guestd", timeout_s=10))
+    _, reward, terminated, truncated, info = env.step(Shell(command="echo password | sudo -S pkill -9 -f guestd", timeout_s=90))
     if not terminated:  # the daemon was started anew before anybody missed it
         _, reward, terminated, truncated, info = env.step(Done())
     assert "infra_failure" not in info
