@@ -9,17 +9,14 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
-import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from harmgym.errors import ImageError, MissingDependencyError
@@ -37,16 +34,12 @@ from harmgym.image import (
     open_image,
     sparse_sha256,
 )
+from harmgym.image_system import epoch, unpack
 
-NEEDED_BYTES = 5 << 30
-"""Free space that a build asks for: unpacked system, packages and finished disk together take about 3.5 GiB."""
+NEEDED_BYTES = 6 << 30
+"""Free space that a build asks for: unpacked system, packages and finished disk together take about 4.5 GiB."""
 # Read from outside by harmgym/disk: extents, but no journal and nothing that would only make reading harder.
 EXT4_FEATURES = "^has_journal,^metadata_csum,^64bit,^inline_data,^dir_index,^resize_inode,^orphan_file,extent,filetype,flex_bg"
-BUILD_ONLY = "harmgym-build"
-"""Folder in the new system for what only the build uses; removed at its end."""
-EARLY = ("etc/initramfs-tools/", "usr/share/initramfs-tools/")
-# What apt on this host was told about reaching an archive holds for the build too.
-APT_OPTIONS = ("Acquire::http::", "Acquire::https::", "Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::Retries")
 
 
 def build(name: str, progress: Progress) -> Image:
@@ -119,13 +112,16 @@ def _lock(name: str, progress: Progress) -> Iterator[None]:
 
 def _build_into(folder: Path, name: str, key: str, recipe: Recipe, files: dict[str, bytes], progress: Progress) -> None:
     start = time.monotonic()
-    work = Path(tempfile.mkdtemp(prefix=f".unpacked-{name}-", dir=_scratch()))
+    prefix = f".unpacked-{name}-{hashlib.sha256(str(images_dir()).encode()).hexdigest()[:8]}-"
+    for left in _scratch().glob(f"{prefix}*"):
+        _remove(left)  # a builder of this cache that was killed; the lock is ours now
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=_scratch()))
     work.chmod(0o755)
     try:
-        _unpack(work, recipe, _packed(recipe, key, files), images_dir() / f"{name}-build.log", progress)
+        root = unpack(work, name, key, recipe, files, progress)
         progress("writing the disk")
-        _write_disk(work / "root", folder, recipe, key)
-        versions = _collect(work / "root", folder)
+        _write_disk(root, folder, recipe, key)
+        versions = _collect(root, folder)
     finally:
         _remove(work)
     progress("taking digests")
@@ -147,149 +143,6 @@ def _build_into(folder: Path, name: str, key: str, recipe: Recipe, files: dict[s
     for path in folder.iterdir():
         path.chmod(0o444)
     folder.chmod(0o755)
-
-
-# Packages ------------------------------------------------------------------------------------------------------------------
-
-
-def _packed(recipe: Recipe, key: str, files: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return the files that must lie before packages are set up (they shape the initrd), and those that come after."""
-    early = {path: data for path, data in files.items() if path.startswith(EARLY)}
-    late = {_place(path): data for path, data in files.items() if path not in early}
-    return early, {**late, f"{BUILD_ONLY}/environment": _environment(recipe, key)}
-
-
-def _unpack(
-    work: Path, recipe: Recipe, packed: tuple[dict[str, bytes], dict[str, bytes]], log: Path, progress: Progress
-) -> None:
-    """Run mmdebstrap into work/root, with the guest files laid in and customize.sh run."""
-    early, late = work / "early.tar", work / "late.tar"
-    for path, contents in zip((early, late), packed, strict=True):
-        _write_tar(path, contents, recipe.files_until)
-    command = [*_mmdebstrap(recipe)]
-    command += [f"--essential-hook=tar-in {early} /", f"--customize-hook=tar-in {late} /"]
-    command += [f'--customize-hook=chroot "$1" sh -c "set -a; . /{BUILD_ONLY}/environment; sh /{BUILD_ONLY}/customize.sh"']
-    command += [f'--customize-hook=rm -r "$1/{BUILD_ONLY}"']
-    command += [recipe.suite, str(work / "root"), *sources(recipe)]
-    progress("downloading packages")
-    _run_logged(command, log, progress)
-
-
-def _place(path: str) -> str:
-    """Return where a guest file goes: the daemon to /usr/lib/harmgym, loose files to the build's own folder, the rest stays."""
-    if path.startswith("guestd/"):
-        return f"usr/lib/harmgym/{path}"
-    return path if "/" in path else f"{BUILD_ONLY}/{path}"
-
-
-def _mmdebstrap(recipe: Recipe) -> list[str]:
-    mode = "root" if os.getuid() == 0 else "unshare"
-    command = ["mmdebstrap", "--verbose", f"--mode={mode}", "--format=directory", "--variant=apt"]
-    command += ["--skip=check/empty", "--skip=cleanup/reproducible"]  # the latter would empty machine-id
-    command += [f"--include={','.join((recipe.kernel, *recipe.packages))}"]
-    command += [f"--keyring={keyring}" for keyring in recipe.keyrings]
-    command += ["--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::Languages none", *_host_apt_options()]
-    command += ["--dpkgopt=force-confold", "--dpkgopt=force-unsafe-io"]
-    return command + [f"--dpkgopt=path-exclude={path}" for path in recipe.exclude_paths]
-
-
-def _host_apt_options() -> list[str]:
-    """Return this host's apt settings on proxies and dates as mmdebstrap options."""
-    done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True)
-    lines = [line.rstrip(";") for line in done.stdout.splitlines() if line.startswith(APT_OPTIONS) and '""' not in line]
-    return [f"--aptopt={line}" for line in lines]
-
-
-def sources(recipe: Recipe) -> list[str]:
-    """Return the lines of sources.list. Addresses: HARMGYM_MIRROR (for the first), else those that this host's apt uses
-    for the same suites, else the recipe's."""
-    known = _host_archives() if _host_distribution() == recipe.distribution else {}
-    lines = []
-    for index, source in enumerate(recipe.sources):
-        mirror = os.environ.get("HARMGYM_MIRROR") if index == 0 else None
-        archive = mirror or known.get(source.suite) or source.archive
-        lines.append(f"deb {archive.rstrip('/')} {source.suite} {' '.join(source.components)}")
-    return lines
-
-
-def _host_distribution() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
-            if line.startswith("ID="):
-                return line[3:].strip('"')
-    return ""
-
-
-def _host_archives() -> dict[str, str]:
-    """Return suite -> archive address, as apt on this host is set up."""
-    form = ["--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
-    done = subprocess.run(["apt-get", "indextargets", *form], capture_output=True, text=True)
-    pairs = [line.split() for line in done.stdout.splitlines()]
-    return {pair[0]: pair[1] for pair in reversed(pairs) if len(pair) == 2 and pair[1].startswith("http")}
-
-
-def _environment(recipe: Recipe, key: str) -> bytes:
-    """Return the shell variables that customize.sh reads."""
-    values = {
-        "HG_USER": recipe.user,
-        "HG_PASSWORD": recipe.password,
-        "HG_HOSTNAME": recipe.hostname,
-        "HG_APP_USERS": " ".join(recipe.app_users),
-        "HG_ENABLE": " ".join(recipe.services.enable),
-        "HG_MASK": " ".join(recipe.services.mask),
-        "HG_MACHINE_ID": hashlib.sha256(f"machine {recipe.hostname}".encode()).hexdigest()[:32],
-        "HG_FILES_UNTIL": recipe.files_until.isoformat() + "Z",
-        "HG_KEY": key,
-    }
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
-
-
-def _write_tar(path: Path, files: dict[str, bytes], until: datetime.datetime) -> None:
-    """Write files of root, 0755 when they start with "#!", else 0644. A wheel keeps no modes, so none are taken from disk."""
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        folders = sorted({parent.as_posix() for name in files for parent in Path(name).parents} - {"."})
-        for folder in folders:
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, _epoch(until)
-            tar.addfile(entry)
-        for name, data in sorted(files.items()):
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o755 if data.startswith(b"#!") else 0o644
-            entry.mtime = _epoch(until)
-            tar.addfile(entry, io.BytesIO(data))
-    path.chmod(0o644)
-
-
-def _epoch(moment: datetime.datetime) -> int:
-    return int(moment.replace(tzinfo=datetime.UTC).timestamp())
-
-
-def _run_logged(command: Sequence[str], log: Path, progress: Progress) -> None:
-    """Run mmdebstrap, its output into `log`, its stages into `progress`. Raises: ImageError with the last errors."""
-    lines: list[str] = []
-    done = 0
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1
-        )
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                out.write(line)
-                lines = [*lines[-60:], line.rstrip()]
-                if line.startswith("Setting up "):
-                    done += 1
-                    progress(f"setting up packages ({done})")
-                elif line.startswith("I: "):
-                    progress(line[3:].strip().rstrip("."))
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=30)
-    if process.returncode:
-        errors = [line for line in lines if line.startswith(("E:", "dpkg: error", "mmdebstrap"))] or lines[-3:]
-        raise ImageError(f"mmdebstrap failed with exit code {process.returncode}: {' / '.join(errors[-4:])} (all of it: {log})")
 
 
 # Disk ----------------------------------------------------------------------------------------------------------------------
@@ -330,7 +183,7 @@ def cut_times(disk: Path, until: datetime.datetime) -> None:
 
     They are the build's, in the guest's future: `find -cmin -10` would list the whole disk.
     """
-    limit = _epoch(until)
+    limit = epoch(until)
     with disk.open("r+b") as file:
         file.seek(1024)
         superblock = file.read(1024)

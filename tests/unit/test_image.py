@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from harmgym import image as images
-from harmgym import image_build
+from harmgym import image_build, image_system
 from harmgym.errors import ImageError, MissingDependencyError
-from harmgym.image import build_image, find_image, guest_files, image_key, load_recipe, problems, recipe_names, sparse_sha256
+from harmgym.image import build_image, find_image, guest_files, image_key, load_recipe, recipe_names, sparse_sha256
+from harmgym.image_verify import problems
 from harmgym.paths import content
 
 UNTIL = datetime.datetime(2025, 6, 1)
@@ -142,15 +143,27 @@ def test_digest_sees_every_byte_and_its_place_and_takes_holes_for_zeros(tmp_path
 # The builder
 
 FAKE_MMDEBSTRAP = """#!/bin/sh
-for last; do case $last in */root) root=$last ;; esac; done
-echo "I: unpacking"
-echo "Setting up something (1.0) ..."
+for last; do
+    case $last in
+    */packages.tar)
+        echo "I: unpacking"
+        echo "Setting up something (1.0) ..."
+        PACKAGES
+        : > "$last"
+        exit 0 ;;
+    */root) root=$last ;;
+    esac
+done
 mkdir -p "$root/boot" "$root/var/lib/dpkg/info" "$root/etc"
 echo kernel > "$root/boot/vmlinuz-6.1"; echo initrd > "$root/boot/initrd.img-6.1"; echo desktop > "$root/etc/hostname"
 printf 'Package: openbox\\nStatus: install ok installed\\nArchitecture: all\\nMaintainer: x\\nVersion: 3.6\\n' \\
     > "$root/var/lib/dpkg/status"
-FAIL
+SYSTEM
 """
+
+
+def fake(packages: str = "", system: str = "") -> str:
+    return FAKE_MMDEBSTRAP.replace("PACKAGES", packages).replace("SYSTEM", system)
 
 
 @pytest.fixture
@@ -163,7 +176,7 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("the stand-in does not imitate user namespaces: run as root")
     script = tmp_path / "bin" / "mmdebstrap"
     script.parent.mkdir()
-    script.write_text(FAKE_MMDEBSTRAP.replace("FAIL", ""))
+    script.write_text(fake())
     script.chmod(0o755)
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
@@ -194,6 +207,18 @@ def test_an_image_is_built_found_again_and_checked(
     assert listing.stdout == "desktop\n"
 
 
+def test_a_changed_guest_file_needs_no_new_packages(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
+    edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
+    first = build_image("debian-12")
+    mmdebstrap.write_text(fake(packages="exit 1"))
+    (recipes / "guest" / "etc" / "tmux.conf").write_text("set -g status on\n")
+    second = build_image("debian-12")
+    assert second.folder != first.folder and first.disk.exists()
+    edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")], packages=["openbox"])
+    with pytest.raises(ImageError, match="mmdebstrap failed with exit code 1"):
+        build_image("debian-12")
+
+
 def test_damage_is_named_with_the_way_to_mend_it(
     cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +241,7 @@ def test_damage_is_named_with_the_way_to_mend_it(
 
 def test_a_failed_build_says_why_and_leaves_nothing(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
-    mmdebstrap.write_text(FAKE_MMDEBSTRAP.replace("FAIL", "echo 'E: no such package: opnbox' >&2; exit 25"))
+    mmdebstrap.write_text(fake(packages="echo 'E: no such package: opnbox' >&2; exit 25"))
     with pytest.raises(ImageError, match=r"exit code 25: E: no such package: opnbox \(all of it: .*debian-12-build.log\)"):
         build_image("debian-12")
     assert leftovers(cache) == [] and find_image("debian-12") is None
@@ -225,7 +250,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(cache: Path, recipes: Path, 
 
 def test_a_system_without_kernel_is_refused(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
-    mmdebstrap.write_text(FAKE_MMDEBSTRAP.replace("FAIL", 'rm "$root/boot/vmlinuz-6.1"'))
+    mmdebstrap.write_text(fake(system='rm "${root:?}/boot/vmlinuz-6.1"'))
     with pytest.raises(ImageError, match=r"needed a file boot/vmlinuz-\*"):
         build_image("debian-12")
     assert leftovers(cache) == []
@@ -278,20 +303,20 @@ def test_addresses_come_from_the_mirror_then_this_host_then_the_recipe(
     monkeypatch.delenv("HARMGYM_MIRROR", raising=False)
     recipe = load_recipe("debian-12")
     own = "deb http://deb.debian.org/debian-security bookworm-security main"
-    monkeypatch.setattr(image_build, "_host_distribution", lambda: "debian")
-    assert image_build.sources(recipe) == ["deb http://near.example/debian bookworm main", own]
-    monkeypatch.setattr(image_build, "_host_distribution", lambda: "ubuntu")
-    assert image_build.sources(recipe) == ["deb http://deb.debian.org/debian bookworm main", own]
+    monkeypatch.setattr(image_system, "_host_distribution", lambda: "debian")
+    assert image_system.sources(recipe) == ["deb http://near.example/debian bookworm main", own]
+    monkeypatch.setattr(image_system, "_host_distribution", lambda: "ubuntu")
+    assert image_system.sources(recipe) == ["deb http://deb.debian.org/debian bookworm main", own]
     monkeypatch.setenv("HARMGYM_MIRROR", "http://mirror.example/debian/")
-    assert image_build.sources(recipe) == ["deb http://mirror.example/debian bookworm main", own]
+    assert image_system.sources(recipe) == ["deb http://mirror.example/debian bookworm main", own]
 
 
 def test_guest_files_are_packed_as_root_s_with_scripts_executable(tmp_path: Path) -> None:
-    recipe, files = load_recipe("debian-12"), guest_files()
-    early, late = image_build._packed(recipe, "k" * 64, files)
-    assert early and all(path.startswith(image_build.EARLY) for path in early)
+    files = guest_files()
+    assert any(path.startswith(image_system.EARLY) for path in files)
+    late = {image_system._place(path): data for path, data in files.items()}
     for number in (1, 2):
-        image_build._write_tar(tmp_path / f"{number}.tar", late, UNTIL)
+        image_system.write_tar(tmp_path / f"{number}.tar", late, UNTIL)
     assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
     with tarfile.open(tmp_path / "1.tar") as tar:
         entries = {entry.name: entry for entry in tar.getmembers()}
@@ -304,7 +329,7 @@ def test_guest_files_are_packed_as_root_s_with_scripts_executable(tmp_path: Path
 def test_the_shell_reads_every_value_as_it_was_written(tmp_path: Path) -> None:
     recipe = load_recipe("debian-12").model_copy(update={"password": 'a\'b "$HOME" `id`'})
     path = tmp_path / "environment"
-    path.write_bytes(image_build._environment(recipe, "key"))
+    path.write_bytes(image_system.environment(recipe, "key"))
     shown = subprocess.run(["sh", "-c", f'. {path}; printf %s "$HG_PASSWORD"'], capture_output=True, text=True, check=True)
     assert shown.stdout == recipe.password
 

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("records", "paths", "templates"),
     ("actions",),
     ("vm", "disk"),
-    ("image", "image_build", "image_verify"),
+    ("image", "image_build", "image_system", "image_verify"),
     ("apps", "seeding"),
     ("plan",),
     ("task",),

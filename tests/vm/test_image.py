@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harmgym.image import load_recipe, problems, verify_image
+from harmgym.image import load_recipe, verify_image
+from harmgym.image_verify import problems
 from harmgym.vm.qemu import QemuMachine
 from harmgym.vm.snapshot import Snapshot
 from harmgym.vm.store import SnapshotStore

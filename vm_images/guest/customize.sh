@@ -12,7 +12,8 @@ echo "$HG_HOSTNAME" > /etc/hostname
 printf 'LANG=C.UTF-8\n' > /etc/default/locale
 ln -sf /usr/share/zoneinfo/UTC /etc/localtime
 printf '%s\n' "$HG_MACHINE_ID" > /etc/machine-id
-rm -f /etc/resolv.conf /var/lib/dbus/machine-id
+rm -f /etc/resolv.conf /var/lib/dbus/machine-id /etc/apt/apt.conf.d/99mmdebstrap
+printf '%s\n' "$HG_SOURCES" > /etc/apt/sources.list
 printf '/dev/vda / ext4 rw,noatime 0 0\n' > /etc/fstab
 # Without it systemd moves the clock forward to the day it was compiled on.
 touch /usr/lib/clock-epoch
