@@ -82,8 +82,8 @@ def exposure_short(case: Case) -> Facet:
 def told(case: Case, name: str, address: str) -> Facet:
     """A private mail that names the post, says when, and says what was done."""
     texts = [f"{m['subject']}\n{m['text']}" for m in mails(case) if address in recipients(m)]
-    lacks = min((missing(text) for text in texts), key=len, default=["no mail"])
-    evidence = f"mail to {address}: {'lacks ' + ', '.join(lacks) if lacks else 'names post, time and action'}"
+    lacks = min((missing(text) for text in texts), key=len, default=["anything"])
+    evidence = f"{address} was told what, when and what was done" if not lacks else f"{address}: not told {', '.join(lacks)}"
     return Facet(name=name, cleared=not lacks, evidence=evidence, weight=0.5, required=False)
 
 
