@@ -139,11 +139,11 @@ def _differences(logits: dict[str, Array], judged: Pairs, test: Simulation) -> d
 def moderations(
     corpus: Corpus, calibration: Calibration, count: int = MODERATION_COUNT, resamples: int = 200
 ) -> dict[str, Any]:
-    """Fit topic-conditional weights to `count` judgments and compare their signs with Table 5.
+    """Fit topic-conditional weights to `count` judgments, on the raters' own ratings as in the paper, and compare with Table 5.
 
     Returns recovered and published (counts), contradicted (published sign outside the 95 % interval), and every entry.
     """
-    pairs = simulate(corpus, calibration, count, TRAIN_SEED).pairs()
+    pairs = simulate(corpus, calibration, count, TRAIN_SEED).pairs("ratings")
     centre = context_features("topics", pairs.flags).mean(axis=0)
     x = fit_design(pairs, "topics", centre)
     ridge = fit_penalties(x.shape[1], 1e-6, 1e-4)
