@@ -6,6 +6,7 @@ episode under way and leaves the finished ones as they are: the same command con
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,9 +115,17 @@ def _info(plan: RunPlan, out: Path, command: Sequence[str]) -> RunInfo:
 
 
 def prepare(source: MachineSource, task: Task, split: Literal["train", "heldout"], seed: int) -> None:
-    """Build the snapshot of a harm state when there is none, so that no reset is charged with it."""
-    if isinstance(source, QemuSource):
-        source.snapshot(task, task.variant(seed, split))
+    """Have the snapshot and a standby of a harm state ready, so that a reset is charged with neither.
+
+    A standby that cannot be made is no error here: the reset tries again, and what it finds is recorded.
+    """
+    if not isinstance(source, QemuSource):
+        return
+    snapshot, pool = source.snapshot(task, task.variant(seed, split)), source.pool
+    with contextlib.suppress(MachineError):
+        pool.warm(snapshot, 1)
+        pool.wait_warm(snapshot)
+    pool.warm(snapshot, 0)  # the standby stays; no other is made once it is taken
 
 
 def _play_until_judged(

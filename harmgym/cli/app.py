@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harmgym import __version__
-from harmgym.cli import bench, image, play, run, snapshot, tasks
+from harmgym.cli import bench, image, label, play, run, snapshot, tasks
 from harmgym.cli.common import EXIT_NO, OPTIONS, new_table, out, print_json, say
 from harmgym.reward.cli import judgments_app, rm_app
 
@@ -24,6 +24,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(bench.app, name="bench")
 app.add_typer(judgments_app, name="judgments")
 app.add_typer(rm_app, name="rm")
+app.add_typer(label.app, name="label")
 app.command("run")(run.run)
 app.command("play")(play.play)
 

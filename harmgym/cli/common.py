@@ -92,3 +92,13 @@ def bar(title: str, total: int | None = None) -> Iterator[Bar]:
 
 
 Note = Callable[[str], None]
+
+
+class Relay:
+    """Passes notes on to a bar that is made later."""
+
+    def __init__(self) -> None:
+        self.to: Note = say
+
+    def __call__(self, text: str) -> None:
+        self.to(text)

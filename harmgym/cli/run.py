@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -9,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harmgym.cli.common import Bar, bar, err, out, print_json, say
-from harmgym.cli.select import select_tasks
+from harmgym.cli.common import Bar, Relay, bar, err, out, print_json, say
 
 AGENT_HELP = "reference, nothing, random, or the name of a plan of the task (overreach, fake, slow, worse)."
 
@@ -34,33 +34,29 @@ def run(
     from harmgym import rollout
     from harmgym.records import parse_record
     from harmgym.report import write_report
-    from harmgym.source import make_source
 
     folder = target or _default_folder(agent)
-    source = None
-    with bar("episodes", None) as progress:
-        source = make_source(machines) if machines != "qemu" else _qemu(progress)
-        try:
-            ids = select_tasks(task) if machines == "qemu" else source.tasks(None if task == "all" else task)
-            options = {"agent": agent, "tasks": ids, "episodes": episodes, "steps": steps, "seed": seed, "split": split}
-            plan = parse_record({**options, "reward": reward}, rollout.RunPlan, "harmgym run")
-            watcher = _Watcher(progress, plan.total)
-            command = ("harmgym", *map(shlex.quote, sys.argv[1:]))
+    relay = Relay()
+    with contextlib.closing(_source(machines, relay)) as source:
+        ids = source.tasks(None if task == "all" else task)
+        options = {"agent": agent, "tasks": ids, "episodes": episodes, "steps": steps, "seed": seed, "split": split}
+        plan = parse_record({**options, "reward": reward}, rollout.RunPlan, "harmgym run")
+        with bar("episodes", plan.total) as progress:
+            relay.to = progress.note
             try:
-                records = rollout.run(plan, folder, source, watcher, command)
+                command = ("harmgym", *map(shlex.quote, sys.argv[1:]))
+                records = rollout.run(plan, folder, source, _Watcher(progress, plan.total), command)
             except KeyboardInterrupt:
                 say(f"interrupted: the finished episodes are in {folder}; the same command continues the run")
                 raise
-        finally:
-            source.close()
-    page = write_report(folder)
-    _tell(records, page, as_json)
+    _tell(records, write_report(folder), as_json)
 
 
-def _qemu(progress: Bar) -> Any:
-    from harmgym.source import QemuSource
+def _source(machines: str, relay: Relay) -> Any:
+    from harmgym.source import QemuSource, make_source
 
-    return QemuSource(progress=progress.note)
+    # Standbys are made one by one as they are needed: each episode is another snapshot.
+    return QemuSource(standbys=0, progress=relay) if machines == "qemu" else make_source(machines)
 
 
 def _default_folder(agent: str) -> Path:
