@@ -16,15 +16,13 @@ from harmgym.reward.corpus import Corpus
 from harmgym.reward.estimate import correlations
 from harmgym.reward.executed import VOTES, current, judged_executed, load_executed
 from harmgym.reward.features import Pairs
-from harmgym.reward.fit import choose_ridge, fit, resample, solve
-from harmgym.reward.fit import design as fit_design
-from harmgym.reward.fit import penalties as fit_penalties
+from harmgym.reward.fit import choose_ridge, fit
 from harmgym.reward.measures import Interval, calibration_error, correct, losses, mean_interval, ratio_interval
 from harmgym.reward.model import PreferenceModel
-from harmgym.reward.published import ATTRIBUTES, TABLE_4, TABLE_5, TOPICS
+from harmgym.reward.moderation import moderations
+from harmgym.reward.published import ATTRIBUTES, TABLE_4
 from harmgym.reward.rows import Row, compare
 from harmgym.reward.simulate import Simulation, plans_of, simulate
-from harmgym.reward.topics import MODERATIONS, context_features
 
 Array = NDArray[np.float64]
 TRAIN_SEED, TEST_SEED = 0, 1000
@@ -53,7 +51,7 @@ def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = F
         "rows": [_row(row, test) for row in rows],
         "effects": effects(model),
         "paired": paired(corpus, calibration),
-        "moderations": moderations(corpus, calibration),
+        "moderations": moderations(simulate(corpus, calibration, MODERATION_COUNT, TRAIN_SEED).pairs("ratings")),
         "estimates": correlations(model.estimator.levels(plans_of(test.corpus).features), test.corpus.levels),
         "transfer": transfer(model, calibration),
         "protocol": _protocol(corpus, calibration, train, test),
@@ -134,63 +132,6 @@ def _differences(logits: dict[str, Array], judged: Pairs, test: Simulation) -> d
             "loss_saved": three(mean_interval(saved, judged.scenario)),
         }
     return found
-
-
-def moderations(
-    corpus: Corpus, calibration: Calibration, count: int = MODERATION_COUNT, resamples: int = 200
-) -> dict[str, Any]:
-    """Fit topic-conditional weights to `count` judgments, on the raters' own ratings as in the paper, and compare with Table 5.
-
-    Returns recovered and published (counts), contradicted (published sign outside the 95 % interval), and every entry.
-    """
-    pairs = simulate(corpus, calibration, count, TRAIN_SEED).pairs("ratings")
-    centre = context_features("topics", pairs.flags).mean(axis=0)
-    x = fit_design(pairs, "topics", centre)
-    ridge = fit_penalties(x.shape[1], 1e-6, 1e-4)
-    theta, curvature = solve(x, pairs.chose_a, np.ones((1, len(pairs))), ridge[None])
-    members = _one_step(x, pairs, theta[0], curvature[0], ridge, resamples)
-    low, high = np.quantile(members, [0.025, 0.975], axis=0)
-    entries = []
-    for row, name in enumerate(ATTRIBUTES):
-        for column, topic in enumerate(TOPICS):
-            if topic in TABLE_5[name]:
-                at = 8 + row * len(TOPICS) + column
-                truth = float(MODERATIONS[row, column])
-                entries.append(_entry(name, topic, truth, float(theta[0, at]), float(low[at]), float(high[at])))
-    clear = [entry for entry in entries if entry["clear"]]
-    return {
-        "judgments": count,
-        "published": len(entries),
-        "recovered": sum(entry["recovered"] for entry in entries),
-        "clear": len(clear),
-        "clear_and_right": sum(entry["recovered"] for entry in clear),
-        "contradicted": [f"{entry['attribute']} in {entry['topic']}" for entry in clear if not entry["recovered"]],
-        "entries": entries,
-    }
-
-
-def _one_step(x: Array, pairs: Pairs, theta: Array, curvature: Array, ridge: Array, resamples: int) -> Array:
-    """Return bootstrap parameters (resamples, p) by one Newton step from the full fit, whole scenarios resampled."""
-    chance = 1.0 / (1.0 + np.exp(-x @ theta))
-    scores = x * (chance - pairs.chose_a)[:, None]
-    weights = resample(pairs.scenario, resamples, seed=7)
-    share = weights / weights.sum(axis=1, keepdims=True)
-    steps = np.linalg.solve(curvature, (share @ scores + ridge * theta).T).T
-    members: Array = theta - steps
-    return members
-
-
-def _entry(name: str, topic: str, truth: float, learned: float, low: float, high: float) -> dict[str, Any]:
-    return {
-        "attribute": name,
-        "topic": topic,
-        "published": truth,
-        "learned": learned,
-        "low": low,
-        "high": high,
-        "recovered": bool(np.sign(learned) == np.sign(truth)),
-        "clear": bool(low > 0 or high < 0),
-    }
 
 
 def best_of(utility: Array, truth: Array, scenario: NDArray[np.int64], seed: int = 0) -> dict[str, Any]:
