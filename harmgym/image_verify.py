@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harmgym.errors import GuestError, ImageError
+from harmgym.errors import GuestError, GuestTimeout, ImageError
 from harmgym.image import Image, Recipe, check_digests, load_recipe
 from harmgym.vm.machine import Machine
 
@@ -48,6 +48,7 @@ def verify(image: Image, start: Callable[[], Machine], timeout_s: float) -> dict
     recipe = load_recipe(image.name)
     machine = start()
     try:
+        _wait_open(machine, timeout_s)
         machine.wait_until_succeeds(image.ready_command, timeout_s=timeout_s)
         found = machine.run_python(
             _LOOK, {"units": list(recipe.services.enable), "packages": list(recipe.packages)}, timeout_s=60
@@ -79,6 +80,17 @@ def problems(found: dict[str, Any], recipe: Recipe) -> list[str]:
         (found["idle"] <= IDLE_BELOW, f"needed an idle guest below {IDLE_BELOW:.0%} of its core, found {found['idle']:.1%}"),
     ]
     return [text for good, text in checks if not good]
+
+
+def _wait_open(machine: Machine, timeout_s: float) -> None:
+    """Wait until the guest daemon has said hello: what is asked before that is lost. Raises: GuestTimeout."""
+    deadline = time.monotonic() + timeout_s
+    while not any(entry.source == "channel" and entry.data.get("what") == "guest_opened" for entry in machine.journal()):
+        if time.monotonic() > deadline:
+            raise GuestTimeout(
+                f"needed the guest daemon within {timeout_s:g} s of power-on, found silence; see {machine.folder}"
+            )
+        time.sleep(0.1)  # between two looks
 
 
 def _idle(machine: Machine, timeout_s: float) -> float:
