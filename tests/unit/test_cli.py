@@ -39,7 +39,7 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
     node = typer.main.get_command(app)
     for word in words:
         node = node.commands[word]  # type: ignore[attr-defined]
-    assert f"harmgym {' '.join(words)}" in (node.help or ""), f"harmgym {' '.join(words)} --help needs an Example"
+    assert f"Example: harmgym {words[0]}" in (node.help or ""), f"harmgym {' '.join(words)} --help needs an Example"
 
 
 def test_help_names_the_commands() -> None:
