@@ -154,7 +154,7 @@ def _read_line(text: str, where: str, check_names: bool) -> Judgment:
         raise JudgmentError(f"{where}: needed judgments of format {FORMAT}, found format {data['format']!r}")
     judgment = parse_record(data, Judgment, where, JudgmentError)
     if check_names:
-        _check_name(judgment.scenario, where)
+        check_name(judgment.scenario, where)
     return judgment
 
 
@@ -162,7 +162,8 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"needed finite numbers, found {name}")
 
 
-def _check_name(scenario: ScenarioText, where: str) -> None:
+def check_name(scenario: ScenarioText, where: str) -> None:
+    """Refuse a scenario whose origin says that it is known and whose id is not. Raises: JudgmentError."""
     if scenario.origin == "own":
         return
     known = default_corpus().ids if scenario.origin == "corpus" else frozenset(known_states())

@@ -1,0 +1,104 @@
+"""harmgym label: the page where people judge, and the export of what they said."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from harmgym.cli.common import new_table, out, print_json, say
+
+SERVE = "serve"
+
+
+class ServeByDefault(TyperGroup):
+    """``harmgym label DIR`` means ``harmgym label serve DIR``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front where none is named."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = [SERVE, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=ServeByDefault,
+    help="Let people judge pairs of recoveries: 'harmgym label DIR' serves a page, 'harmgym label export' writes judgments.",
+    no_args_is_help=True,
+)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with pairs (*.jsonl), a corpus (*.yaml) or run folders.")]
+
+
+@app.command(SERVE)
+def serve(
+    folder: Folder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")] = 8377,
+    double: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs that get a second rater.")] = 0.2,
+    attention: Annotated[float, typer.Option(min=0, max=0.5, help="Share of attention checks among the answers.")] = 0.0,
+    ratings: Annotated[
+        bool, typer.Option("--ratings", help="Ask for eight ratings of each recovery before the choice.")
+    ] = False,
+    per_scenario: Annotated[int, typer.Option(min=1, max=100, help="Pairs from each scenario of a corpus.")] = 3,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Serve the labelling page on this computer until Ctrl-C; answers go to DIR/labels.sqlite.
+
+    Example: harmgym label pairs/ --double 0.2 --attention 0.05
+    """
+    from harmgym.report.pairs import read_runs
+    from harmgym.reward.label.desk import Desk, Settings
+    from harmgym.reward.label.items import read_texts, require_items
+    from harmgym.reward.label.server import LabelServer
+    from harmgym.reward.label.store import FILE, Store
+
+    items = require_items([*read_texts(folder, per_scenario), *read_runs(folder)], folder)
+    with Store(folder / FILE) as store:
+        desk = Desk(items, store, Settings(double, attention, ratings))
+        given, needed = desk.progress()
+        with LabelServer(desk, folder.resolve().name, port) as server:
+            say(f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, answers are kept in {folder / FILE}")
+            print(server.url, flush=True)
+            if show:
+                typer.launch(server.url)
+            _serve(server)
+        given, _ = desk.progress()
+    say(f"{given} of {needed} answers given; export them with: harmgym label export {folder} --out labels.jsonl")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that was labelled.")],
+    target: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Write the answers as judgments (source: human), check the file with the strict loader, print the figures.
+
+    Example: harmgym label export pairs/ --out labels.jsonl
+    """
+    from harmgym.reward.label.export import export as write
+
+    figures = write(folder, target).figures()
+    if as_json:
+        print_json(figures)
+        return
+    table = new_table("figure", "value", whole="figure")
+    for name, value in figures.items():
+        if name not in ("contexts", "attention"):
+            table.add_row(name.replace("_", " "), "-" if value is None else str(value))
+    for name, check in figures["attention"].items():
+        table.add_row(f"attention checks of {name}", f"{check['passed']} of {check['seen']} passed")
+    out.print(table)
+    out.print(f"{target}: {figures['judgments']} human judgments", soft_wrap=True)
+
+
+def _serve(server: Any) -> None:
+    """Serve until Ctrl-C or SIGTERM; both end it in order."""
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    try:
+        server.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        return
