@@ -65,10 +65,15 @@ def findings(report: dict[str, Any]) -> list[str]:
     said.append(f"Accuracy {span(intervals['accuracy'])}, expected calibration error {span(intervals['ece'])}.")
     if "ratio" in intervals:
         said.append(
-            f"Accuracy / ceiling {span(intervals['ratio'])}; the ceiling, {span(intervals['ceiling'])}, is what the true "
-            "weights of the very person who judged reach on the same pairs."
+            f"Accuracy / ceiling {span(intervals['ratio'])}; the ceiling, {span(intervals['ceiling'])}, is what the true weights "
+            "of the average person in each context reach on the same pairs, the most that can be known without knowing who judges."
         )
-    elif report.get("ceiling"):
+    if "personal_ratio" in intervals:
+        said.append(
+            f"Against the stricter ceiling of the true weights of the very person who judged, "
+            f"{span(intervals['personal_ceiling'])}, accuracy is {span(intervals['personal_ratio'])} of it."
+        )
+    if "ratio" not in intervals and report.get("ceiling"):
         said.append(f"Accuracy / ceiling {report['ratio']:.3f}; the ceiling is a bound from pairs judged twice.")
     if "paired" in report:
         said += [_paired(kind, report["paired"]) for kind in ("topics", "flags")]

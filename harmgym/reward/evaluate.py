@@ -43,7 +43,7 @@ def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = F
     test = simulate(corpus.split("heldout"), calibration, TEST_COUNT, TEST_SEED)
     rows = [_own_row(model, test), *compare(train.judged(), plans_of(test.corpus), encoder)]
     rows += [_truth_row(test)]
-    found = headline(model, test.pairs(), test.true_logits(personal=True))
+    found = headline(model, test.pairs(), test.true_logits(personal=False), test.true_logits(personal=True))
     return {
         **found,
         "source": "simulated",
@@ -58,10 +58,12 @@ def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = F
     }
 
 
-def headline(model: PreferenceModel, pairs: Pairs, ceiling_logits: Array | None) -> dict[str, Any]:
-    """Return accuracy, ceiling, ratio and ece of a model with measured levels, and their intervals.
+def headline(model: PreferenceModel, pairs: Pairs, truth: Array | None, personal: Array | None = None) -> dict[str, Any]:
+    """Return accuracy, ceiling, ratio and ece of a model with known levels, and their intervals.
 
-    `ceiling_logits` (n,): what the true weights of the very person who judged would answer; None where nobody knows.
+    `truth` (n,): the log-odds by the true weights of the average person in each context, the most that can be known without
+    knowing who judges: its accuracy is the ceiling. `personal` (n,): by the true weights of the very person who judged, a
+    stricter ceiling that no such model can reach. None where nobody knows.
     """
     logits = model.logits(pairs.flags, pairs.a, pairs.b)
     hits = correct(logits, pairs.chose_a)
@@ -69,10 +71,11 @@ def headline(model: PreferenceModel, pairs: Pairs, ceiling_logits: Array | None)
         "accuracy": mean_interval(hits, pairs.scenario),
         "ece": calibration_error(logits / model.temperature, pairs.chose_a, pairs.scenario),
     }
-    if ceiling_logits is not None:
-        best = correct(ceiling_logits, pairs.chose_a)
-        intervals["ceiling"] = mean_interval(best, pairs.scenario)
-        intervals["ratio"] = ratio_interval(hits, best, pairs.scenario)
+    for name, known in (("", truth), ("personal_", personal)):
+        if known is not None:
+            best = correct(known, pairs.chose_a)
+            intervals[f"{name}ceiling"] = mean_interval(best, pairs.scenario)
+            intervals[f"{name}ratio"] = ratio_interval(hits, best, pairs.scenario)
     values = {name: intervals[name].value if name in intervals else None for name in ("accuracy", "ceiling", "ratio", "ece")}
     return {**values, "intervals": {name: three(one) for name, one in intervals.items()}}
 
@@ -164,7 +167,7 @@ def _row(row: Row, test: Simulation) -> dict[str, Any]:
     logits = row.logits(judged)
     chose_a, scenario = judged.pairs.chose_a, judged.pairs.scenario
     hits = correct(logits, chose_a)
-    best = correct(test.true_logits(personal=True), chose_a)
+    best = correct(test.true_logits(personal=False), chose_a)
     return {
         "name": row.name,
         "accuracy": three(mean_interval(hits, scenario)),
@@ -216,6 +219,7 @@ def transfer(model: PreferenceModel, calibration: Calibration) -> dict[str, Any]
     if len(recoveries) < 2:
         return None
     data, personal = judged_executed(recoveries, calibration, TEST_SEED)
+    truth = np.sum(population_weights(calibration, data.pairs.flags) * (data.pairs.a - data.pairs.b), axis=1)
     guessed = model.estimator.levels(data.plans.features)
     odds = model.logits(data.pairs.flags, guessed[data.plan_a], guessed[data.plan_b])
     return {
@@ -223,7 +227,7 @@ def transfer(model: PreferenceModel, calibration: Calibration) -> dict[str, Any]
         "states": len(data.plans.names),
         "pairs": len(data.pairs) // VOTES,
         "snapshots": len({one.snapshot for one in recoveries}),
-        "measured": headline(model, data.pairs, personal),
+        "measured": headline(model, data.pairs, truth, personal),
         "estimated_accuracy": three(mean_interval(correct(odds, data.pairs.chose_a), data.pairs.scenario)),
         "estimates": correlations(guessed, data.plans.levels),
     }
