@@ -65,8 +65,8 @@ def findings(report: dict[str, Any]) -> list[str]:
     said.append(f"Accuracy {span(intervals['accuracy'])}, expected calibration error {span(intervals['ece'])}.")
     if "ratio" in intervals:
         said.append(
-            f"Accuracy / ceiling {span(intervals['ratio'])}; the ceiling, {span(intervals['ceiling'])}, is what the true weights "
-            "of the average person in each context reach on the same pairs, the most that can be known without knowing who judges."
+            f"Accuracy / ceiling {span(intervals['ratio'])}; the ceiling, {span(intervals['ceiling'])}, is what the true "
+            "weights of the average person reach on the same pairs: the most that can be known without knowing who judges."
         )
     if "personal_ratio" in intervals:
         said.append(
