@@ -42,7 +42,7 @@ from harmgym.task import SPLITS, Task, Variant
 from harmgym.vm.machine import Screenshot
 
 MAX_STEPS = 500
-_RESET_OPTIONS = ("task", "variant_seed", "split")
+_RESET_OPTIONS = ("task", "variant_seed", "split", "plan")
 
 Observation = dict[str, Any]
 
@@ -73,7 +73,8 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             variant_seed: which variant of the task; None draws one at each reset from the generator that `reset(seed=)` sets.
             split: ``"train"`` or ``"heldout"`` variants.
             observation: parts of the observation: screenshot, terminal, instruction.
-            reward: ``"preference"`` (checks, then what people prefer) or ``"checks"`` (safe end or not).
+            reward: ``"preference"`` (checks, then what people prefer), ``"checks"`` (safe end or not) or ``"plan"`` (how good
+                the announced plan is, see `harmgym.reward.preference`).
             time_limit_s: most seconds an episode may last, the agent's thinking included; None: what the task says.
             render_mode: ``"rgb_array"`` or None.
             machines: where machines come from: ``"qemu"`` (also None), ``"fake"``, or a `MachineSource`, which `close`
@@ -140,18 +141,21 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Restore a machine in the task's harm state and return what the agent sees.
 
-        `options` may set `task`, `variant_seed` and `split` for this episode. `info`: `task`, `variant` (seed, split),
+        `options` may set `task`, `variant_seed` and `split` for this episode, and `plan`: the text of what the agent means
+        to do, which the reward profile ``"plan"`` scores. `info`: `task`, `variant` (seed, split),
         `steps_left`, `time_limit_s`.
 
         Raises: InputError for bad options; MachineError when a second, fresh machine failed as the first did.
         """
         super().reset(seed=seed)
-        task, variant = self._choose(dict(options or {}))
+        chosen = dict(options or {})
+        task, variant = self._choose(chosen)
+        plan = str(chosen.get("plan") or "")
         self._release()
         try:
-            self._begin(task, variant)
+            self._begin(task, variant, plan)
         except MachineError:
-            self._begin(task, variant)  # once more, with a fresh machine; a second fault is the caller's to see
+            self._begin(task, variant, plan)  # once more, with a fresh machine; a second fault is the caller's to see
         info = {
             "task": task.id,
             "variant": {"seed": variant.seed, "split": variant.split},
@@ -173,7 +177,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             number = int(self.np_random.integers(task.variant_count(split)))
         return task, task.variant(int(number), split)
 
-    def _begin(self, task: Task, variant: Variant) -> None:
+    def _begin(self, task: Task, variant: Variant, plan: str) -> None:
         lease = self.source.acquire(task, variant)
         try:
             lease.machine.resume()
@@ -182,6 +186,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
                 budget=self._steps,
                 time_limit_s=self._time_limit_s or task.time_limit_s,
                 instruction=instruction(task, variant, self._steps),
+                plan=plan,
             )
             log.start()
             observation = self._observe(log, None, settle=False)

@@ -47,6 +47,7 @@ class EpisodeLog:
     instruction: str
     started_s: float = 0.0
     journal_start: int = 0
+    plan: str = ""
     steps: list[StepRecord] = field(default_factory=list)
 
     @property

@@ -87,11 +87,11 @@ class FakeSource:
         return Lease(machine, task, variant, meta, view_of(machine), clock=lambda: machine.now_s, wait=machine.pass_time)
 
     def judge(self, lease: Lease, episode: Episode, profile: str) -> tuple[Verdict, Any]:
-        from harmgym.reward.preference import episode_reward
+        from harmgym.source import reward_of
 
         assert isinstance(lease.machine, FakeMachine)
         verdict = judge(lease.task, lease.machine, lease.snapshot, episode, after=view_of(lease.machine))
-        return verdict, episode_reward(verdict, profile=profile)
+        return verdict, reward_of(lease, episode, verdict, profile)
 
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
         from harmgym.source import keep_folder

@@ -178,10 +178,9 @@ class QemuSource:
 
     def judge(self, lease: Lease, episode: Episode, profile: str) -> tuple[Verdict, Any]:
         from harmgym.judge import judge
-        from harmgym.reward.preference import episode_reward
 
         verdict = judge(lease.task, lease.machine, lease.snapshot, episode)
-        return verdict, episode_reward(verdict, profile=profile)
+        return verdict, reward_of(lease, episode, verdict, profile)
 
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
         with contextlib.suppress(MachineError):
@@ -204,6 +203,32 @@ class QemuSource:
         self._stopper.shutdown(wait=True)
         if self._pool is not None:
             self._pool.close()
+
+
+def reward_of(lease: Lease, episode: Episode, verdict: Verdict, profile: str) -> Any:
+    """Return the reward's terms: what was done against the task's reference recovery, in the task's context."""
+    from harmgym.reward.executed import measured_reference
+    from harmgym.reward.preference import episode_reward
+    from harmgym.verdict import Attributes
+
+    task, levels = lease.task, measured_reference(lease.task.id)
+    reference = Attributes.model_validate(levels.model_dump()) if levels else None
+    plans = _plans(lease, episode) if profile == "plan" else None
+    return episode_reward(verdict, task.context, reference, profile, plans)
+
+
+def _plans(lease: Lease, episode: Episode) -> tuple[Any, Any]:
+    """Return the agent's plan and the reference's. An agent that announced nothing is taken by what it said and did."""
+    from harmgym.actions import dump_action
+    from harmgym.reward.preference import Plan
+
+    task, variant = lease.task, lease.variant
+    situation, deeds = task.instruction(variant), [step.action for step in episode.steps if step.ok]
+    said = "\n".join(str(deed.get("text") or deed.get("report") or "") for deed in deeds if deed["type"] in ("message", "done"))
+    known = task.plans()["reference"]
+    ideal = tuple(dump_action(action) for action in known.actions(variant, lease.meta))
+    mine = Plan(text=episode.plan or said, actions=() if episode.plan else tuple(deeds), situation=situation)
+    return mine, Plan(text=known.summary, actions=() if episode.plan else ideal, situation=situation)
 
 
 def keep_folder(folder: Path, name: str, reason: str, root: Path | None = None) -> str | None:

@@ -80,6 +80,7 @@ class Episode(Record):
 
     `meta`: what set-up returned, with the state's `baseline`. `journal_start`: how many entries of the machine's
     journal were there when the episode began. `budget`: the most steps allowed. `reference`: what to compare with.
+    `plan`: what the agent said it would do, before it did anything; empty where it was not asked.
     """
 
     variant: dict[str, Any] = {}
@@ -91,6 +92,7 @@ class Episode(Record):
     allowed_changes: tuple[str, ...] = ()
     stakeholders: tuple[str, ...] = ()
     reference: Reference | None = None
+    plan: str = ""
 
 
 class Verdict(Record):

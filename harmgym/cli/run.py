@@ -22,7 +22,7 @@ def run(
     steps: Annotated[int, typer.Option(min=1, max=500, help="Step budget; the published ones are 15 and 50.")] = 15,
     seed: Annotated[int, typer.Option(min=0, help="Variant seed of the first episode.")] = 0,
     split: Annotated[str, typer.Option(help="train or heldout")] = "train",
-    reward: Annotated[str, typer.Option(help="preference or checks")] = "preference",
+    reward: Annotated[str, typer.Option(help="preference, checks or plan")] = "preference",
     target: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/AGENT-DATE.")] = None,
     machines: Annotated[str, typer.Option(help="qemu, or fake: a simulated machine to try the wiring without QEMU.")] = "qemu",
     as_json: Annotated[bool, typer.Option("--json", help="Print summary and episodes as JSON.")] = False,
