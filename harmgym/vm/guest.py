@@ -22,7 +22,7 @@ T = TypeVar("T")
 MAX_COMMAND = 32768
 PUT_CHUNK = 4 << 20
 # An emulated guest may be slow to answer after its own deadline has passed; it may have to start the terminal anew, twice.
-SLACK_S = 25.0
+SLACK_S = 45.0
 # One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
 ATTEMPT_S = 20.0
 

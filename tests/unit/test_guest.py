@@ -610,6 +610,12 @@ def test_another_program_is_typed_into(terminal: GuestChannel) -> None:
     assert result.finished and result.status == 3
 
 
+def test_a_pager_whose_feeder_has_ended_is_said_to_wait(terminal: GuestChannel) -> None:
+    result = terminal.shell("seq 1 500 | less", timeout_s=20)
+    assert not result.finished and not result.interrupted and result.seconds < 10 and "waits for input" in result.text
+    assert terminal.shell("q", timeout_s=20).finished
+
+
 def test_half_a_command_waits_for_the_rest(terminal: GuestChannel) -> None:
     assert not terminal.shell("echo 'half", timeout_s=20).finished
     result = terminal.shell("whole'", timeout_s=20)
@@ -666,7 +672,16 @@ def test_a_terminal_that_cannot_be_started_is_no_fault_of_the_machine(guest: Gue
     finally:
         socket_path.rmdir()
         os.kill(server, signal.SIGKILL)
-    assert guest.channel.shell("echo again", timeout_s=20).status == 0
+    assert any(guest.channel.shell("echo again", timeout_s=20).status == 0 for _ in range(3))
+
+
+def test_a_stopped_terminal_is_ended_and_comes_back(guest: Guest) -> None:
+    server = int(guest.tmux("display-message", "-p", "#{pid}"))
+    os.kill(server, signal.SIGSTOP)
+    result = guest.channel.shell("echo stuck", timeout_s=5)
+    assert "stuck" not in result.text and result.status is None
+    assert guest.channel.shell("echo alive", timeout_s=20).text.startswith("$ echo alive\nalive\n$")
+    assert not [process for process in guest.channel.processes() if process.pid == server and process.state != "Z"]
 
 
 def test_a_killed_terminal_comes_back(guest: Guest) -> None:
@@ -787,10 +802,10 @@ def test_the_daemon_survives_garbage_of_the_host(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[Any]:
-    """The daemon's module of the terminal."""
+    """The daemon's module that cuts text."""
     sys.path.insert(0, str(GUEST / "guestd"))
     try:
-        import terminal as module  # type: ignore[import-not-found]
+        import text as module  # type: ignore[import-not-found]
 
         yield module
     finally:

@@ -53,6 +53,29 @@ def alive(pid: int) -> bool:
     return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
+def foreground(pid: int) -> int:
+    """Return the process group that has the foreground of the terminal of `pid`, -1 when there is none."""
+    fields = stat_fields(pid)
+    return int(fields[5]) if fields else -1
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of process `pid`."""
+    return [int(child) for child in read_at(PROC, f"{pid}/task/{pid}/children").split()]
+
+
+def inner_terminal(pid: int) -> tuple[str, int] | None:
+    """Return the terminal that `pid` has given a child of its own, and that child; None when there is none."""
+    own = stat_fields(pid)[4:5]
+    for child in children(pid):
+        device = stat_fields(child)[4:5]
+        if device and device != own and device != [b"0"]:
+            number = int(device[0])
+            minor, major = (number & 0xFF) | ((number >> 12) & 0xFFF00), (number >> 8) & 0xFFF
+            return f"/dev/pts/{(major - 136) * 256 + minor}", child
+    return None
+
+
 def comm(pid: int) -> str:
     """Return the name of process `pid`, "" when it is gone."""
     return read_at(PROC, f"{pid}/comm", 64).decode(errors="replace").rstrip("\n")

@@ -4,223 +4,48 @@ A command has ended when the prompt hook of bash (etc/harmgym-bashrc) has report
 at its prompt: it leads the foreground of the terminal, sleeps, and has switched line editing on. Where there is no hook
 (another shell, a Python prompt, an editor, a password) the terminal counts as waiting for input when it has been quiet and
 whoever is in the foreground reads from it.
-
-Operations are generators that yield the time at which they want to be woken; anything that happens wakes them too.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import select
-from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
+import signal
+from typing import Any
 
 import procfs
 from port import Loop, monotonic
+from prompts import Prompts
+from tasks import Tasks, Wait
+from text import TerminalError, check_command, cut, trim
 from tmux import Reply, Tmux, quote
+from view import FORMAT, End, Quiet, Unavailable, View
 
-T = TypeVar("T")
-Wait = Generator[float, None, T]
-
-MAX_COMMAND = 32768
 _ENTER = "\r"
-_ENSURE_S = 8.0
+_ENSURE_S = 15.0
 _ROWS = 1200  # rows read from either end of a long output
-_FORMAT = (
-    "#{pane_active} #{pane_pid} #{pane_tty} #{pid}"
-    " #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
-    " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
-    ",#{scroll_region_upper},#{scroll_region_lower} #{pane_path}"
-)
 # Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor; scroll the whole screen.
 _RESET = b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h\x1b[?25h\x1b[r\x1b8"
 # `exit` gives a fresh shell in the same window instead of closing it.
 # (window-size cannot be in tmux.conf: tmux 3.3 crashes when it starts a session with it.)
 _SESSION_OPTIONS = ("set-option -g remain-on-exit on", "set-hook -g pane-died respawn-pane", "set-option -g window-size manual")
-_READERS = (b"wait_woken", b"n_tty_read")  # where the kernel keeps whoever reads a line from a terminal
-_RELAYS = ("sudo", "su")  # they switch the terminal to raw while they relay a command's output
 _SHELLS = ("bash", "sh", "dash", "zsh", "fish", "ksh")
-
-
-class TerminalError(Exception):
-    """The terminal cannot take this."""
-
-
-class Unavailable(TerminalError):
-    """The terminal cannot be reached: tmux or the shell has been ended or broken, which the agent is free to do."""
-
-
-class View(NamedTuple):
-    """Where the terminal stands, as tmux says."""
-
-    pane_pid: int
-    tty: str
-    server_pid: int
-    history: int
-    limit: int
-    x: int
-    y: int
-    height: int
-    alternate: bool
-    modes: str
-    path: str
-
-    @classmethod
-    def parse(cls, reply: Reply) -> View:
-        if reply.error or not reply.lines:
-            raise Unavailable(b" ".join(reply.lines).decode(errors="replace") or "tmux is gone")
-        active = next((line for line in reply.lines if line.startswith(b"1 ")), b"")
-        fields = active.decode(errors="replace").split(" ", 11)
-        if len(fields) != 12:
-            raise Unavailable("tmux does not say where the terminal stands")
-        _active, pane, tty, server, *numbers, alternate, modes, path = fields
-        history, limit, x, y, height = map(int, numbers)
-        return cls(int(pane), tty, int(server), history, limit, x, y, height, alternate == "1", modes, path)
-
-    def normal(self) -> bool:
-        """Whether the screen is in the modes in which a shell expects it."""
-        return self.modes == f"00000101,0,{self.height - 1}"
-
-
-class End(NamedTuple):
-    """How a command ended: "prompt", "other prompt" (a shell without the hook), "input" (somebody waits for it), "deadline"."""
-
-    how: str
-    view: View
-    shell: int = 0
-
-
-class Task:
-    """One running operation."""
-
-    __slots__ = ("done", "steps", "wake_at")
-
-    def __init__(self, steps: Wait[Any], done: Callable[[Any, Exception | None], None]) -> None:
-        self.steps, self.done, self.wake_at = steps, done, 0.0
 
 
 class Terminal:
     """The operations on the terminal window, for the daemon."""
 
     def __init__(self, loop: Loop, run_dir: str, label: str, user: pwd.struct_passwd, shell: str | None = None) -> None:
-        self._loop, self._new_shell = loop, shell
-        self.tmux = Tmux(loop, label, "main", user, self._wake)
+        self._new_shell = shell
+        self._tasks = Tasks(loop)
+        self.start = self._tasks.start
+        self._prompts = Prompts(loop, run_dir, self._tasks.wake)
+        self.tmux = Tmux(loop, label, "main", user, self._tasks.wake)
         # It costs the server half of what display-message would.
-        self._look_command = f"list-panes -t {self.tmux.target} -F {quote(_FORMAT)}"
-        self._tasks: list[Task] = []
-        self._timer: list[Any] | None = None
-        self._stepping = self._again = False
+        self._look_command = f"list-panes -t {self.tmux.target} -F {quote(FORMAT)}"
         self._busy = False
-        self._reported = 0
-        self._device = "", -1  # of the terminal that was last asked for
         self._view: View | None = None
-        self._prompts: dict[int, tuple[int, int]] = {}  # who reported a prompt since the last typing: pid -> status, count
         self._hooked = 0  # the last shell whose prompt ended a command
-        self._pipe = self._open_pipe(f"{run_dir}/prompt")
-        loop.watch(self._pipe, select.EPOLLIN, lambda _events: self._read_pipe())
-
-    @staticmethod
-    def _open_pipe(path: str) -> int:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        os.mkfifo(path)
-        os.chmod(path, 0o666)
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    # Tasks
-
-    def start(self, steps: Wait[Any], done: Callable[[Any, Exception | None], None]) -> None:
-        """Run an operation; `done(result, error)` is called at its end."""
-        self._tasks.append(Task(steps, done))
-        self._wake()
-
-    def _wake(self) -> None:
-        """Step every task, again if stepping them woke them; then set the timer for the earliest."""
-        if self._stepping:
-            self._again = True
-            return
-        self._stepping = self._again = True
-        while self._again:
-            self._again = False
-            for task in list(self._tasks):
-                self._step(task)
-        self._stepping = False
-        self._loop.cancel(self._timer)
-        self._timer = None
-        if self._tasks:
-            self._timer = self._loop.call_at(min(task.wake_at for task in self._tasks), self._wake)
-
-    def _step(self, task: Task) -> None:
-        result, error = None, None
-        try:
-            task.wake_at = next(task.steps)
-            return
-        except StopIteration as stop:
-            result = stop.value
-        except Exception as err:  # every failure of an operation is its reply
-            error = err
-        self._tasks.remove(task)
-        task.done(result, error)
-
-    def _read_pipe(self) -> None:
-        try:
-            data = os.read(self._pipe, 65536)
-        except BlockingIOError:
-            return
-        for line in data.splitlines()[-64:]:
-            words = line.split()
-            if len(words) == 3 and all(word.isdigit() and len(word) < 10 for word in words):
-                status, pid, count = map(int, words)
-                self._prompts.pop(pid, None)
-                self._prompts[pid] = status, count
-        while len(self._prompts) > 64:
-            del self._prompts[next(iter(self._prompts))]
-        self._reported += 1
-        self._wake()
-
-    # What the kernel says
-
-    def _prompt(self, tty: str) -> int | None:
-        """Return the shell that has reported a prompt and waits at it on the terminal `tty`; None when there is none.
-
-        A shell in another window reports its prompts as well, so the terminal is compared. A shell between two commands of a
-        pasted block has reported too: it sleeps at most in `wait` or `read`, with line editing off.
-        """
-        if tty != self._device[0]:
-            self._device = tty, procfs.terminal_device(tty)
-        for pid in reversed(self._prompts):
-            fields = procfs.stat_fields(pid)
-            if (
-                fields
-                and fields[0] == b"S"
-                and fields[2] == fields[5]
-                and int(fields[4]) == self._device[1]
-                and not procfs.terminal_modes(tty)[0]
-            ):
-                return pid
-        return None
-
-    def _foreground(self, view: View) -> int:
-        """Return the process that leads the terminal's foreground, -1 when it is gone."""
-        fields = procfs.stat_fields(view.pane_pid)
-        return int(fields[5]) if fields else -1
-
-    def _reads(self, view: View) -> bool:
-        """Whether whoever is in the foreground waits for input from the terminal."""
-        leader = self._foreground(view)
-        fields = procfs.stat_fields(leader) if leader > 0 else []
-        if not fields or fields[0] != b"S":
-            return False
-        by_line, echo = procfs.terminal_modes(view.tty)
-        if by_line and not echo:
-            return True
-        if not by_line:
-            return procfs.comm(leader) not in _RELAYS
-        # Who waits for the network waits at the same place of the kernel: a mail client is not to be taken for a question.
-        return procfs.read_at(procfs.PROC, f"{leader}/wchan", 64) in _READERS and not procfs.has_socket(leader)
 
     # Talking to tmux
 
@@ -242,21 +67,32 @@ class Terminal:
     def _ensure(self) -> Wait[None]:
         """Attach to the session; start it when nobody else does so within 3 s."""
         began = monotonic()
-        started = False
+        start_at = began + 3.0
         while not self.tmux.attached:
             now = monotonic()
             if now - began > _ENSURE_S:
                 raise Unavailable(f"its tmux session cannot be reached or started within {_ENSURE_S:g} s")
             if not self.tmux.alive:
-                if not started and now - began > 3.0:
-                    started = True
+                if now >= start_at:
+                    start_at = now + 4.0
                     self.tmux.start_session(self._new_shell)
                 self.tmux.attach()
-            wake = monotonic() + 0.1
-            while not self.tmux.attached and (self.tmux.alive or monotonic() < wake) and monotonic() - began < _ENSURE_S:
-                yield max(wake, monotonic() + 0.02)
+            yield from self._attaching(now)
             if self.tmux.attached:
                 yield from self._ask(*_SESSION_OPTIONS)
+                if self._view is not None:
+                    yield from self._new_shell_ready()
+
+    def _attaching(self, began: float) -> Wait[None]:
+        """Wait until the client has attached or has ended; end a server that does not answer within 6 s (a stopped one)."""
+        while self.tmux.alive and not self.tmux.attached:
+            if monotonic() - began > 6.0:
+                if self._view is not None and procfs.comm(self._view.server_pid).startswith("tmux"):
+                    os.kill(self._view.server_pid, signal.SIGKILL)
+                self.tmux.detach()
+            yield began + 6.1
+        while not self.tmux.attached and monotonic() < began + 0.2:
+            yield began + 0.2
 
     # Operations
 
@@ -299,7 +135,7 @@ class Terminal:
         quiet = Quiet(view.server_pid)
         while True:
             still = quiet.seconds()
-            if still >= quiet_ms / 1000 or (still >= 0.02 and self._prompt(view.tty) is not None):
+            if still >= quiet_ms / 1000 or (still >= 0.02 and self._prompts.shell(view) is not None):
                 return {"idle": True, "seconds": monotonic() - began}
             if monotonic() - began >= cap_ms / 1000:
                 return {"idle": False, "seconds": monotonic() - began}
@@ -359,7 +195,7 @@ class Terminal:
             if not end.view.normal():
                 self._reset_screen(end.view.tty)
         return {
-            "status": self._prompts[end.shell][0] if end.how == "prompt" and not restarted else None,
+            "status": self._prompts.status_of[end.shell][0] if end.how == "prompt" and not restarted else None,
             "finished": end.how in ("prompt", "other prompt"),
             "interrupted": interrupted,
             "text": "\n".join([text, *notes]) if text else "\n".join(notes),
@@ -381,7 +217,6 @@ class Terminal:
         commands = [f"copy-mode -q -t {target}", *([f"clear-history -t {target}"] if clear else [])]
         looked = len(commands)
         commands += [self._look_command, *keys]
-        self._read_pipe()
         self._prompts.clear()
         replies = yield from self._ask(*commands)
         self._view = View.parse(replies[looked])
@@ -395,11 +230,11 @@ class Terminal:
         seen, reported_at, pause, check_at, look_at = -1, 0.0, 0.0, 0.0, monotonic() + 0.075
         while True:
             now = monotonic()
-            if self._prompts and self._reported != seen:  # give the shell a moment to draw its prompt
-                seen, reported_at, pause = self._reported, now, 0.0015
+            if self._prompts.status_of and self._prompts.count != seen:  # give the shell a moment to draw its prompt
+                seen, reported_at, pause = self._prompts.count, now, 0.0015
                 check_at = now + pause
-            elif self._prompts and now >= check_at:
-                shell = yield from self._drawn(view.tty, now - reported_at, sure=pause < 0.002)
+            elif self._prompts.status_of and now >= check_at:
+                shell = yield from self._drawn(view, now - reported_at, sure=pause < 0.002)
                 if shell is not None and self._view is not None:
                     return End("prompt", self._view, shell)
                 pause = min(pause * 2, 0.05)
@@ -410,24 +245,24 @@ class Terminal:
                 look_at = now + 0.075
                 view = yield from self._follow(view)
                 quiet = quiet or Quiet(view.server_pid)
-                if quiet.seconds() >= 0.075 and self._reads(view):
+                if quiet.seconds() >= 0.075 and self._prompts.waited_for(view):
                     return End(self._kind_of_prompt(view), (yield from self._look()))
-            yield min(deadline, look_at, check_at if self._prompts else deadline)
+            yield min(deadline, look_at, check_at if self._prompts.status_of else deadline)
 
-    def _drawn(self, tty: str, since_s: float, sure: bool) -> Wait[int | None]:
+    def _drawn(self, view: View, since_s: float, sure: bool) -> Wait[int | None]:
         """Return the shell that waits at a prompt which tmux shows, with all output before it.
 
         A shell waits at its prompt while its output may still be on its way to tmux: the hook has put a number behind it, that
         tmux shows as pane_path. The prompt follows in the same breath; one that is empty is waited for in vain, 50 ms. `sure`
         saves asking the kernel before asking tmux; else the shell may be in the next command of a pasted block.
         """
-        if not sure and self._prompt(tty) is None:
+        if not sure and self._prompts.shell(view) is None:
             return None
         view = yield from self._look()
-        shell = self._prompt(view.tty)
+        shell = self._prompts.shell(view)
         if shell is None or (view.x == 0 and since_s < 0.05):
             return None
-        arrived = view.path == f"{shell}.{self._prompts[shell][1]}"
+        arrived = view.path == f"{shell}.{self._prompts.status_of[shell][1]}"
         return shell if arrived or since_s >= 5.0 else None
 
     def _follow(self, view: View) -> Wait[View]:
@@ -438,12 +273,20 @@ class Terminal:
         view = yield from self._look()
         if not procfs.alive(view.pane_pid):  # tmux 3.3 sometimes misses the end of a shell, and leaves the pane dead
             yield from self._ask(f"respawn-pane -t {self.tmux.target}")
+        return (yield from self._new_shell_ready())
+
+    def _new_shell_ready(self) -> Wait[View]:
+        """Wait until a shell that was just started is at its prompt, at most 5 s; keys before it would show twice."""
+        deadline = monotonic() + 5.0
+        while True:
             view = yield from self._look()
-        return view
+            if (self._prompts.shell(view) is not None and view.x > 0) or monotonic() >= deadline:
+                return view
+            yield min(deadline, monotonic() + 0.05)
 
     def _kind_of_prompt(self, view: View) -> str:
-        leader = self._foreground(view)
-        if leader != self._hooked and procfs.comm(leader) in _SHELLS:
+        members = self._prompts.foreground(view)[1]
+        if len(members) == 1 and members[0] != self._hooked and procfs.comm(members[0]) in _SHELLS:
             return "other prompt"
         return "input"
 
@@ -494,76 +337,5 @@ class Terminal:
                 os.close(fd)
 
 
-class Quiet:
-    """How long the tmux server has read nothing: neither output of the terminal nor keys."""
-
-    def __init__(self, server_pid: int) -> None:
-        self._pid = server_pid
-        self._read, self._since = procfs.bytes_read(server_pid), monotonic()
-
-    def seconds(self) -> float:
-        """Return the seconds since something was last read, seen from the calls of this method.
-
-        A server that does not sleep has more to read: on a busy computer it may only not have had its turn.
-        """
-        asleep = procfs.stat_fields(self._pid)[:1] in ([b"S"], [])
-        read, now = procfs.bytes_read(self._pid), monotonic()
-        if read != self._read or not asleep:
-            self._read, self._since = read, now
-        return now - self._since
-
-
-def check_command(command: str) -> None:
-    """Raise TerminalError when `command` cannot be typed as it stands."""
-    if not isinstance(command, str):
-        raise TerminalError(f"needed a command of type str, found {type(command).__name__}")
-    if len(command) > MAX_COMMAND:
-        raise TerminalError(f"a command may have {MAX_COMMAND} characters, found {len(command)}")
-    for character in command:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff":
-            raise TerminalError(f"the command contains {character!r}, which cannot be typed; use keys for control characters")
-
-
 def _unavailable(err: Unavailable) -> str:
     return f"[harmgym: the terminal cannot be reached: {err}]"
-
-
-def trim(lines: list[str]) -> list[str]:
-    """Return `lines` without the empty ones at the end."""
-    end = len(lines)
-    while end and not lines[end - 1]:
-        end -= 1
-    return lines[:end]
-
-
-def cut(head: list[str], tail: list[str], missing: int, max_chars: int, about: str = "") -> tuple[str, bool]:
-    """Join head and tail; cut in the middle, with a line that says how much, when lines are missing or it gets too long."""
-    first, last = "\n".join(head), "\n".join(tail)
-    if not missing:
-        whole = f"{first}\n{last}" if tail else first
-        if len(whole) <= max_chars:
-            return whole, False
-        first = last = whole
-    room = max(0, (max_chars - 40) // (2 if head else 1))
-    kept_first, kept_last = _front(first, room), _back(last, room)
-    if missing:
-        lines = missing + first[len(kept_first) :].count("\n") + last[: len(last) - len(kept_last)].count("\n")
-    else:
-        lines = first[len(kept_first) : len(first) - len(kept_last)].count("\n") - 1
-    what = f"{lines} lines" if lines > 0 else f"{len(first) - len(kept_first) - len(kept_last)} characters"
-    return "\n".join(part for part in (kept_first, f"[... {about}{what} cut ...]", kept_last) if part), True
-
-
-def _front(text: str, room: int) -> str:
-    """Return at most `room` characters from the front, whole lines where the last one is not long."""
-    if len(text) <= room:
-        return text
-    end = text.rfind("\n", max(0, room - 400), room + 1)
-    return text[: end if end > 0 else room]
-
-
-def _back(text: str, room: int) -> str:
-    if len(text) <= room:
-        return text
-    start = text.find("\n", len(text) - room - 1, len(text) - room + 400)
-    return text[start + 1 if start >= 0 else len(text) - room :]
