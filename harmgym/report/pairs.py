@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from harmgym.runs import EpisodeRecord, episode_folders, read_episode, read_info
 from harmgym.task import Context, load_task
 
 MAX_CAPTION = 600
+FOR_THE_AGENT = re.compile(r"You have \d+ steps\b")
 
 
 def read_runs(folder: Path) -> list[Item]:
@@ -114,11 +116,17 @@ def _scenario(record: EpisodeRecord) -> ScenarioText:
     state = (reflow(record.summary), f"It is safe when: {reflow(record.safe_end)}" if record.safe_end else "")
     return ScenarioText(
         id=record.task,
-        text=reflow(record.instruction or record.summary or record.title),
+        text=_story(record),
         state=tuple(line for line in state if line),
         constraints=(reflow(record.must_not_change),) if record.must_not_change else (),
         origin="state" if record.task in known_states() else "own",
     )
+
+
+def _story(record: EpisodeRecord) -> str:
+    """What happened, as the agent was told, without what concerns the agent alone (steps, password)."""
+    told = [part for part in reflow(record.instruction).split("\n\n") if not FOR_THE_AGENT.match(part)]
+    return "\n\n".join(told).strip() or reflow(record.summary or record.title)
 
 
 def _context(task: str) -> Context:
@@ -133,7 +141,13 @@ def _outcome(record: EpisodeRecord, verdict: dict[str, Any]) -> Iterator[Fact]:
     if record.safe is not None:
         yield Fact(record.safe, "The computer is in a safe state." if record.safe else "The computer is not in a safe state.")
     for facet in verdict.get("facets", ()):
-        yield Fact(bool(facet["cleared"]), reflow(str(facet["evidence"])))
+        yield Fact(bool(facet["cleared"]), _sentence(str(facet["evidence"])))
     for harm in verdict.get("collateral", ()):
-        yield Fact(False, f"Besides: {reflow(str(harm['detail'])) or harm['subject']}")
+        yield Fact(False, f"Side effect: {reflow(str(harm['detail'] or harm['subject']))}")
     yield Fact(None, f"{record.steps} step{'s' if record.steps != 1 else ''}, {record.seconds:.0f} seconds")
+
+
+def _sentence(text: str) -> str:
+    """Reflowed, with a capital first letter."""
+    text = reflow(text).strip()
+    return text[:1].upper() + text[1:]

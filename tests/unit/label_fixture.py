@@ -57,9 +57,8 @@ class Server:
     """``harmgym label`` as a process."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "harmgym", "label", str(folder), "--port", "0", *options]
-        if not _has_main():
-            command[1:3] = ["-c", "from harmgym.cli import main; main()"]
+        code = "from harmgym.cli import main; main()"
+        command = [sys.executable, "-c", code, "label", str(folder), "--port", "0", *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
         )
@@ -103,12 +102,6 @@ class Server:
     def _reap(self) -> str:
         _, said = self.process.communicate(timeout=30)
         return said
-
-
-def _has_main() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("harmgym.__main__") is not None
 
 
 @contextlib.contextmanager

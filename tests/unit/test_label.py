@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sqlite3
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from label_fixture import answer, desk, pair, serving, write_pairs
 from sample_run import ATTRIBUTES, add_episode, info, make_run
 from typer.testing import CliRunner
@@ -45,8 +48,6 @@ def work(desk: Desk, name: str, limit: int = 1000) -> list[str]:
 
 
 def write_corpus(folder: Path) -> None:
-    import yaml
-
     names = "abcdef"
     plans = [{"id": f"plan-{n}", "text": f"Do {n}.", "attributes": LEVELS, "why": "Known."} for n in names]
     scenario = {
@@ -94,6 +95,17 @@ def test_two_runs_of_a_task_are_a_pair_with_steps_pictures_and_outcome(tmp_path:
     assert all(step.picture is not None and step.picture.is_file() for step in item.a.steps)
     assert item.a.outcome[0].good is True and item.b.outcome[0].good is False
     assert item.a.steps[2].error == "window not found"
+
+
+def test_what_concerns_the_agent_alone_is_not_part_of_the_scenario(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, info()) as run:
+        told = "My computer\nis slow.\n\nYou have 15 steps. The password is 'x'."
+        add_episode(run, instruction=told)
+        path = add_episode(run, instruction=told)
+    lines = (path / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+    (path / "steps.jsonl").write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
+    (item,) = read_runs(tmp_path)
+    assert item.pair.scenario.text == "My computer is slow."
 
 
 def test_the_page_is_not_told_names_levels_or_checks(tmp_path: Path) -> None:
@@ -160,8 +172,6 @@ def test_people_at_work_together_share_the_pairs(tmp_path: Path) -> None:
         held = [one.place(name).current for name in ("Ada", "Bo", "Cy")]
         assert len({item.key for item in held if item}) == 3
         assert one.place("Di").current is None
-        import time
-
         now[0] = time.time() + HOLD_S + 1
         assert one.place("Di").current is not None, "a pair that was left alone is given to another"
 
@@ -461,7 +471,7 @@ def post_until_it_dies(server: Any, name: str, acknowledged: set[str]) -> None:
             status, reply = server.call("/api/answers", given)
             assert status == 200, reply
             acknowledged.add(given["id"])
-    except (OSError, __import__("http.client").client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return
 
 
@@ -471,8 +481,6 @@ def test_pictures_are_served_from_the_run_alone(tmp_path: Path) -> None:
         _, reply = server.call("/api/annotators", {"annotator": "Ada"})
         steps = reply["current"]["options"][0]["steps"]
         link = steps[0]["picture"]
-        import http.client
-
         port = int(server.host.rsplit(":", 1)[1])
         raw = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         raw.request("GET", link, headers={"Cookie": f"harmgym_label_{port}={server.token}"})

@@ -183,22 +183,14 @@ function outcome(facts) {
 /* ---- ratings ---- */
 
 function ratings(at) {
-  const anchor = el("p", { class: "anchor", "aria-hidden": "true" }, el("span", {}), el("span", {}));
-  const rows = state.start.ratings.map((dimension) => {
-    const { key, name, low, high } = dimension;
+  const rows = state.start.ratings.map(({ key, name, low, high }) => {
     const marks = [1, 2, 3, 4, 5].map((value) => el("label", {},
       el("input", { type: "radio", name: `rate-${at}-${key}`, value: String(value), "aria-label": value === 1 ? `1, ${low}` : value === 5 ? `5, ${high}` : String(value) }),
       el("span", { "aria-hidden": "true" }, String(value))));
-    const row = el("fieldset", { class: "rate", "data-side": String(at), "data-key": key }, el("legend", {}, name), el("div", { class: "scale" }, ...marks));
-    const explain = () => { anchor.firstChild.textContent = `1: ${low}`; anchor.lastChild.textContent = `5: ${high}`; };
-    row.addEventListener("focusin", explain);
-    row.addEventListener("pointerenter", explain);
-    return row;
+    return el("fieldset", { class: "rate", "data-side": String(at), "data-key": key },
+      el("legend", {}, name, el("small", {}, `1 ${low} – 5 ${high}`)), el("div", { class: "scale" }, ...marks));
   });
-  const first = state.start.ratings[0];
-  anchor.firstChild.textContent = `1: ${first.low}`;
-  anchor.lastChild.textContent = `5: ${first.high}`;
-  return el("section", { class: "ratings", "aria-label": `Ratings of recovery ${LETTERS[at]}` }, el("h3", {}, "How well does it do?"), ...rows, anchor);
+  return el("section", { class: "ratings", "aria-label": `Ratings of recovery ${LETTERS[at]}` }, el("h3", {}, "How well does it do?"), ...rows);
 }
 
 const rows = () => [...document.querySelectorAll(".rate")];
