@@ -75,6 +75,13 @@ def findings(report: dict[str, Any]) -> list[str]:
         )
     if "ratio" not in intervals and report.get("ceiling"):
         said.append(f"Accuracy / ceiling {report['ratio']:.3f}; the ceiling is a bound from pairs judged twice.")
+    if "effects_on_ratings" in report:
+        rated = report["effects_on_ratings"]
+        inside = sum(one["inside"] for one in rated.values())
+        values = ", ".join(f"{name} {one['learned']:+.2f}" for name, one in rated.items())
+        said.append(
+            f"Main effects on the raters' own ratings: {inside} of {len(rated)} inside the published intervals ({values})."
+        )
     if "paired" in report:
         said += [_paired(kind, report["paired"]) for kind in ("topics", "flags")]
         said.append(_moderations(report["moderations"]))

@@ -41,7 +41,7 @@ def evaluate_file(model: PreferenceModel, judgments: Sequence[Judgment], encoder
         "source": data.pairs.source,
         "model": {"digest": model.digest, "source": model.info.source, "context": model.info.context},
         "rows": _rows(data, encoder),
-        "effects": effects(model),
+        "effects": effects(model.w, model.standard_errors),
         "protocol": {
             "judgments": len(judgments),
             "scenarios": len(np.unique(data.pairs.scenario)),

@@ -49,7 +49,8 @@ def evaluate_simulated(model: PreferenceModel, corpus: Corpus, encoder: bool = F
         "source": "simulated",
         "model": {"digest": model.digest, "source": model.info.source, "context": model.info.context},
         "rows": [_row(row, test) for row in rows],
-        "effects": effects(model),
+        "effects": effects(model.w, model.standard_errors),
+        "effects_on_ratings": effects_on_ratings(train.pairs("ratings"), model.info.context),
         "paired": paired(corpus, calibration),
         "moderations": moderations(simulate(corpus, calibration, MODERATION_COUNT, TRAIN_SEED).pairs("ratings")),
         "estimates": correlations(model.estimator.levels(plans_of(test.corpus).features), test.corpus.levels),
@@ -80,22 +81,32 @@ def headline(model: PreferenceModel, pairs: Pairs, truth: Array | None, personal
     return {**values, "intervals": {name: three(one) for name, one in intervals.items()}}
 
 
-def effects(model: PreferenceModel) -> dict[str, dict[str, Any]]:
-    """Return, per dimension, the learned main effect with its standard error beside the published 95 % interval."""
+def effects(weights: Array, standard_errors: Array) -> dict[str, dict[str, Any]]:
+    """Return, per dimension, a learned main effect (8,) with its standard error beside the published 95 % interval."""
     found = {}
     for at, name in enumerate(ATTRIBUTES):
         published = TABLE_4[name]
         low, high = (published.coefficient + sign * Z * published.standard_error for sign in (-1, 1))
-        learned = float(model.w[at])
+        learned = float(weights[at])
         found[name] = {
             "learned": learned,
-            "standard_error": float(model.standard_errors[at]),
+            "standard_error": float(standard_errors[at]),
             "published": published.coefficient,
             "published_low": low,
             "published_high": high,
             "inside": bool(low <= learned <= high),
         }
     return found
+
+
+def effects_on_ratings(pairs: Pairs, context: str) -> dict[str, dict[str, Any]]:
+    """Return the main effects fitted to the raters' own ratings, which is what Table 4 is about.
+
+    Weights on known levels are a little smaller: people see the levels with error.
+    """
+    ridge, _ = choose_ridge(pairs, context)
+    fitted = fit(pairs, context, ridge)
+    return effects(fitted.w, fitted.standard_errors)
 
 
 def paired(corpus: Corpus, calibration: Calibration, count: int = PAIRED_TRAIN) -> dict[str, Any]:
