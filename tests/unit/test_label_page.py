@@ -196,7 +196,9 @@ def test_runs_show_pictures_steps_and_outcome(tmp_path: Path, new_page: Open) ->
     with serving(tmp_path) as server:
         page = new_page()
         begin(page, server.url)
-        page.wait_for_function("[...document.querySelectorAll('.shot img')].every(i => i.complete && i.naturalWidth === 1280)")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.shot img')].every(i => i.complete && i.naturalWidth === 1280)"
+        )
         assert page.locator(".shot").count() == 8
         assert HOSTILE in page.locator("blockquote").first.inner_text() and page.title() == "Which recovery?"
         assert page.locator(".outcome .bad").count() >= 1 and page.locator(".outcome .good").count() >= 1
