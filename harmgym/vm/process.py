@@ -60,9 +60,7 @@ class QemuProcess:
 
     def _spawn(self, command: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
         with self.output.open("wb") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds, process_group=0
-            )
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds, process_group=0)
 
     async def _connect(self, qmp: socket.socket) -> None:
         await self.client.connect(qmp)

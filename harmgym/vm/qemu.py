@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
-from harmgym.errors import DisplayError, GuestError, MachineError
+from harmgym.errors import DisplayError, GuestError, GuestTimeout, MachineError
 from harmgym.vm.display import read_ppm, settle
 from harmgym.vm.guest import GuestChannel
 from harmgym.vm.keys import parse_chord, text_to_keys
@@ -79,15 +79,17 @@ class QemuMachine:
     def _guard(self, call: str, action: Callable[[], T], *states: MachineState) -> T:
         """Run `action` in an allowed state; a machine fault leaves the machine BROKEN.
 
-        A guest that closed its own end of the channel (a killed daemon, a computer switched off) did not break the
-        machine: it can still be paused, looked at and judged from its disk.
+        An answer that says no (a file that is not there) is no fault. A guest that closed its own end of the channel (a
+        killed daemon, a computer switched off) did not break the machine either: it can still be paused, looked at and
+        judged from its disk.
         """
         require(call, self._state, *states)
         try:
             return action()
         except MachineError as err:
+            answered = isinstance(err, GuestError) and not isinstance(err, GuestTimeout) and self.guest.open
             by_guest = isinstance(err, GuestError) and self.guest.guest_closed
-            if self._state is not MachineState.STOPPED and not by_guest:
+            if self._state is not MachineState.STOPPED and not (answered or by_guest):
                 self._state = MachineState.BROKEN
             raise
 

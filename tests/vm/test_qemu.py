@@ -100,6 +100,13 @@ def test_a_killed_qemu_is_a_machine_error_and_leaves_the_machine_broken(store: S
     machine.discard()
 
 
+def test_an_answer_that_says_no_does_not_break_the_machine(machine: QemuMachine) -> None:
+    with pytest.raises(MachineError, match="nowhere"):
+        machine.get("/nowhere")
+    assert machine.state is MachineState.RUNNING
+    assert machine.shell("echo still-here").status == 0
+
+
 OWNER = """
 import sys
 from harmgym.image import ensure_image
