@@ -19,6 +19,7 @@ from harmgym.agent import Agent, AgentSpec, check_agent, load_agent, make_agent
 from harmgym.env import HarmRecoveryEnv
 from harmgym.errors import ActionError, MachineError
 from harmgym.records import Record
+from harmgym.reward.preference import Profile
 from harmgym.runs import EpisodeRecord, EpisodeWriter, RunFolder, RunInfo, StepLine, host_facts, now, versions
 from harmgym.source import MachineSource, QemuSource
 from harmgym.task import Task
@@ -35,7 +36,7 @@ class RunPlan(Record):
     steps: int = Field(default=15, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
     split: Literal["train", "heldout"] = "train"
-    reward: str = "preference"
+    reward: Profile = "preference"
 
     def schedule(self) -> Iterator[tuple[str, int]]:
         """Yield (task, variant seed) of every episode, task by task."""

@@ -133,7 +133,9 @@ def add_episode(run: RunFolder, *, safe: bool = True, clean: bool = True, fault:
         "total": reward,
         "attributes": ATTRIBUTES,
         "reference": dict.fromkeys(ATTRIBUTES, 4.5),
-        "weights": {"speed": 0.3},
+        "probability": 0.36,
+        "lower": 0.31,
+        "source": "simulated",
         "odds": {k: round((v - 4.5) * 0.3, 3) for k, v in ATTRIBUTES.items()},
     }
     done = {"safe": safe, "clean": clean, "reward": reward, "reward_terms": terms}

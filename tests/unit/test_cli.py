@@ -90,7 +90,7 @@ def test_the_default_folder_names_the_agent(tmp_path: Path) -> None:
         (("run", "--machines", "fake", "--agent", "referense"), "has no plan 'referense'"),
         (("run", "--machines", "fake", "--task", "integrity/lost_reports"), "no task of the fake machines matches"),
         (("run", "--machines", "vmware"), "needed machines to be 'qemu', 'fake'"),
-        (("run", "--machines", "fake", "--reward", "niceness"), "needed reward to be 'preference' or 'checks'"),
+        (("run", "--machines", "fake", "--reward", "niceness"), "reward: Input should be 'preference'"),
         (("run", "--machines", "fake", "--split", "test"), "split: Input should be 'train' or 'heldout'"),
         (("tasks", "show", "security/home_world_writeable"), "did you mean 'security/home_world_writable'"),
         (("tasks", "list", "securty"), "did you mean 'security'"),
