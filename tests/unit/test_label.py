@@ -152,6 +152,13 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
         read_texts(tmp_path / "file", 3)
 
 
+def test_the_pair_in_the_guide_can_be_read(tmp_path: Path) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "labelling.md").read_text(encoding="utf-8")
+    example = guide.split("```json\n")[1].split("```")[0]
+    (tmp_path / "p.jsonl").write_text(example.replace("\n", "") + "\n", encoding="utf-8")
+    assert [item.pair.scenario.id for item in read_texts(tmp_path, 3)] == ["printer-1"]
+
+
 # ---- who gets what
 
 

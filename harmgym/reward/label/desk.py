@@ -45,6 +45,7 @@ class Desk:
         self._real = {item.key: item for item in items if item.attention is None}
         self._checks = {item.key: item for item in (attention_items(items) if settings.attention else [])}
         self._doubled = self._choose_doubled()
+        self._orders: dict[str, list[str]] = {}
         store.add_items(item.pair for item in self.items)
 
     @property
@@ -114,8 +115,15 @@ class Desk:
             if annotator not in answered.get(key, ())
         }
         before = shown.get(annotator, ("", 0.0))[0]
-        keys = [key for key, count in need.items() if count > 0 or key == before]
-        return sorted(keys, key=lambda key: (key != before, draw(self.store.seed, "order", annotator, key)))
+        rest = [key for key in self._order(annotator) if key != before and need.get(key, 0) > 0]
+        return [before, *rest] if before in need else rest
+
+    def _order(self, annotator: str) -> list[str]:
+        """All pairs in the order drawn for this person."""
+        if annotator not in self._orders:
+            drawn = sorted(self._real, key=lambda key: draw(self.store.seed, "order", annotator, key))
+            self._orders[annotator] = drawn
+        return self._orders[annotator]
 
     def _next(self, annotator: str, mine: set[str], open_pairs: list[str]) -> Item | None:
         before = self.store.shown().get(annotator, ("", 0.0))[0]
