@@ -92,6 +92,7 @@ def test_no_plan_beats_another_of_its_scenario_in_name_only(corpus: Corpus) -> N
 
 def test_length_does_not_tell_quality(corpus: Corpus) -> None:
     length = np.array([len(words(plan.text)) for plan in corpus.plans], dtype=float)
+    assert length.min() >= 8, "a plan says what is done, in a sentence at least"
     assert abs(np.corrcoef(length, corpus.levels.sum(axis=1))[0, 1]) < 0.2
 
 
