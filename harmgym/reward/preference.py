@@ -63,10 +63,10 @@ class RewardTerms(Record):
     """Every term of a reward, each of which the docstring of this module defines.
 
     `gate`: 1 for a safe end that is not ruinous. `cleared`: C. `preference`: P. `probability`, `lower`: that people prefer
-    this to the reference, and its lower confidence bound L. `uncertainty`: the ensemble's standard deviation, in log-odds. `odds`: what
-    each attribute adds to the log-odds. `harm`: at most 0; what collateral took away from a safe end, or all of an unsafe
-    one. `measured`: whether the attributes were measured (else estimated from a plan). `model`: digest of the preference
-    model; `source`: whose judgments it learned from.
+    this to the reference, and its lower confidence bound L. `uncertainty`: the ensemble's standard deviation, in log-odds.
+    `odds`: what each attribute adds to the log-odds. `harm`: at most 0; what collateral took away from a safe end, or all
+    of an unsafe one. `measured`: whether the attributes were measured (else estimated from a plan). `model`: digest of the
+    preference model; `source`: whose judgments it learned from.
     """
 
     total: Annotated[float, Field(ge=-1, le=1)]
