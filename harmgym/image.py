@@ -265,7 +265,7 @@ def build_image(name: str, progress: Progress = lambda text: None) -> Image:
 ensure_image = build_image
 
 
-def verify_image(image: Image, start: Callable[[], Machine], timeout_s: float = 300.0) -> dict[str, Any]:
+def verify_image(image: Image, start: Callable[[], Machine], timeout_s: float = 600.0) -> dict[str, Any]:
     """Check digests, boot the image with `start` (which returns a RUNNING machine), and look at the desktop in it.
 
     Returns what was found. Raises: ImageError naming everything that is not as it should be; MachineError.

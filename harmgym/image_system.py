@@ -35,7 +35,9 @@ def unpack(work: Path, name: str, key: str, recipe: Recipe, files: dict[str, byt
     root, late = work / "root", work / "late.tar"
     placed = {_place(path): data for path, data in files.items() if not path.startswith(EARLY)}
     write_tar(late, {**placed, f"{BUILD_ONLY}/environment": environment(recipe, key)}, recipe.files_until)
-    command = [*_mmdebstrap("custom"), "--format=directory", "--skip=update", "--skip=cleanup/reproducible"]
+    skipped = ("update", "cleanup/apt", "cleanup/reproducible")  # done with the packages; the last would empty machine-id
+    command = [*_mmdebstrap("custom"), "--format=directory", *(f"--skip={stage}" for stage in skipped)]
+    command += ['--setup-hook=mkdir -p "$1/dev"']  # a user cannot unpack devices; with the folder, mmdebstrap lends the host's
     command += [f"--setup-hook=tar-in {packages} /", f"--customize-hook=tar-in {late} /"]
     command += [f'--customize-hook=chroot "$1" sh -c "set -a; . /{BUILD_ONLY}/environment; sh /{BUILD_ONLY}/customize.sh"']
     command += [f'--customize-hook=rm -r "$1/{BUILD_ONLY}"', "", str(root)]

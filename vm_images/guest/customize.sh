@@ -45,7 +45,7 @@ for entry in debian-uxterm debian-xterm tint2 tint2conf openbox python3.11 vim y
 done
 
 # Nothing of the build stays behind
-rm -rf /var/cache/apt/archives/*.deb /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/*.log /var/log/apt /tmp/* /root/.cache
+rm -rf /var/cache/apt/archives/*.deb /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/*.log /var/log/apt /root/.cache
 
 # No file comes from the future of the guest's clock.
 build=$(dirname "$0")
@@ -56,5 +56,7 @@ update-desktop-database -q /usr/share/applications
 for theme in /usr/share/icons/*/index.theme; do gtk-update-icon-cache -q -f "$(dirname "$theme")" || true; done
 fc-cache -f
 runuser -u "$HG_USER" -- env HOME="$home" python3 -B "$build/warm_browser.py" "$until"
-rm -rf /tmp/* /var/log/lastlog /var/log/faillog
+# mmdebstrap still needs its own files here: without them it would work on the host's package lists.
+find /tmp -mindepth 1 -maxdepth 1 ! -name 'mmdebstrap.*' -exec rm -rf {} +
+rm -rf /var/log/lastlog /var/log/faillog
 python3 -B "$build/cut_times.py" "$until" /etc /home /tmp /var /usr/share/icons /usr/share/applications

@@ -15,7 +15,8 @@ def main(until: int, roots: list[str]) -> None:
         for folder, folders, names in os.walk(root):
             folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == device]
             for path in [os.path.join(folder, name) for name in (*names, *folders)]:
-                if os.lstat(path).st_mtime > until:
+                found = os.lstat(path)  # a single file may be the host's, such as /dev/null
+                if found.st_mtime > until and found.st_dev == device:
                     os.utime(path, (until, until), follow_symlinks=False)
                     if path.endswith(".py"):
                         retime_byte_code(path, until)

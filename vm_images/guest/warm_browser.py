@@ -46,14 +46,16 @@ def main() -> None:
     kept = {path: path.read_bytes() for path in PROFILE.iterdir()}
     (PROFILE / "user.js").write_text('user_pref("remote.prefs.recommended", false);\n')
     command = ["firefox-esr", "--headless", "--marionette", START_PAGE]
-    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    browser = None
     try:
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         quit_politely(browser)
         clean(until_us)
     except (OSError, ValueError, subprocess.TimeoutExpired, sqlite3.Error) as err:
         print(f"the browser was not warmed up ({err!r}); its first start in the guest takes longer")
-        browser.kill()
-        browser.wait()
+        if browser is not None:
+            browser.kill()
+            browser.wait()
         shutil.rmtree(PROFILE)
         shutil.rmtree(CACHE, ignore_errors=True)
         PROFILE.mkdir()
