@@ -41,7 +41,7 @@ def table(results: dict[str, Any]) -> str:
         row("`reset()` with a standby ready, to the full observation", reset["standby_reset_ms"]),
         row("`reset()` by a fresh clone", reset["clone_reset_ms"]),
         row("QEMU's own `loadvm` of the same machine", reset["loadvm_ms"]),
-        row("boot from power-off to the same settled desktop", reset["cold_boot_ms"]),
+        row("boot from power-off to the same desktop", reset["cold_boot_ms"]),
         row("step with a shell builtin, all observations included", step["shell_step_ms"]),
         row("step with a key", step["key_step_ms"]),
         row("step with a click", step["click_step_ms"]),

@@ -38,6 +38,13 @@ def wait_idle(
 
 def settle_base(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
     """Wait from power-on until the desktop is up and idle."""
+    wait_desktop(machine, ready_command, progress)
+    progress("desktop is up, waiting until the guest is idle")
+    wait_idle(machine)
+
+
+def wait_desktop(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
+    """Wait from power-on until the desktop is up: `wait_idle` then waits until it is at rest."""
     try:
         machine.guest.wait_journal(lambda entry: entry.data.get("what") == "guest_opened", BOOT_TIMEOUT_S)
     except GuestTimeout as err:
@@ -45,8 +52,6 @@ def settle_base(machine: QemuMachine, ready_command: str, progress: Callable[[st
         raise GuestTimeout(f"needed the guest daemon within {BOOT_TIMEOUT_S:g} s of power-on ({err}); see {log}") from None
     progress("guest is up, waiting for the desktop and the browser")
     _wait_ready(machine, ready_command)
-    progress("desktop is up, waiting until the guest is idle")
-    wait_idle(machine)
 
 
 def _wait_ready(machine: QemuMachine, command: str) -> None:
