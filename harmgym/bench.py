@@ -113,7 +113,7 @@ def _observe(machine: QemuMachine) -> None:
 
 
 def _cold_boot(store: SnapshotStore, note: Note) -> float:
-    """Return the milliseconds from power-on to a desktop with terminal and browser, without the rest that snapshots wait for."""
+    """Return the milliseconds from power-on to a desktop with terminal and browser, without the rest before a snapshot."""
     start = time.perf_counter()
     machine = store.cold_boot()
     try:
