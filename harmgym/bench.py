@@ -215,8 +215,8 @@ def density(count: int = 32, seconds: float = 20.0, note: Note = _quiet) -> dict
             machines[-1].terminal()
         note(f"measuring {count} idle clones for {seconds:g} s")
         shares = _idle_shares(machines, seconds)
+        private = [private_bytes(m.qemu.process.pid) / 2**20 for m in machines]  # before they are asked to do anything
         alive = sum(_answers(machine) for machine in machines)
-        private = [private_bytes(m.qemu.process.pid) / 2**20 for m in machines]
         return {
             "private_mib": round(float(np.median(private)), 1),
             "idle_cpu_percent": round(float(np.median(shares)), 2),

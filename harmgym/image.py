@@ -172,7 +172,8 @@ def load_recipe(name: str) -> Recipe:
 def guest_files() -> dict[str, bytes]:
     """Return what is copied into every image: path under vm_images/guest -> content. Notes (*.md) stay outside."""
     root = content("vm_images") / "guest"
-    files = (p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix not in (".md", ".pyc"))
+    tools = {"__pycache__", ".mypy_cache", ".ruff_cache"}
+    files = (p for p in root.rglob("*") if p.is_file() and not tools & set(p.parts) and p.suffix not in (".md", ".pyc"))
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(files)}
 
 
