@@ -57,7 +57,7 @@ def test_the_desktop_is_one_a_person_recognises(machine: QemuMachine) -> None:
 def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_use(machine: QemuMachine) -> None:
     letters = string.ascii_letters + string.digits + "-_=+,./:@%^"
     text = "".join(letters[(7 * i) % len(letters)] for i in range(300))
-    machine.move(200, 300)
+    machine.move(300, 600)  # inside the terminal window
     machine.button("left", True)
     machine.button("left", False)
     machine.type_text(f"echo {text} | wc -c\n")
