@@ -169,8 +169,9 @@ class QemuMachine:
 
     def type_text(self, text: str) -> None:
         chords = text_to_keys(text)  # raises before anything is sent
-        for start in range(0, len(chords), KEYS_AT_ONCE):
-            events = [event for chord in chords[start : start + KEYS_AT_ONCE] for event in _chord_events(chord)]
+        # A shifted character is two keys, so at most half as many chords as keys go out at once.
+        for start in range(0, len(chords), KEYS_AT_ONCE // 2):
+            events = [event for chord in chords[start : start + KEYS_AT_ONCE // 2] for event in _chord_events(chord)]
             self._input("type_text", events)
             # The guest handles the pending key interrupt before the process that answers this ping,
             # so the answer proves that its input queue is empty again.
