@@ -259,9 +259,16 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         machine = log.machine
         observation: Observation = {}
         pictured = "screenshot" in self._parts or self.render_mode is not None
+        texts: list[str] = []
+
+        def read() -> None:
+            texts[:] = [machine.terminal(TERMINAL_CHARS)]
+
         # Without a picture only what is typed or clicked needs time to show; a shell action waits for its own end.
         if settle and (pictured or not isinstance(action, Shell)):
-            picture: Screenshot | None = machine.wait_until_stable(log.task.wait_s)
+            # A command that has ended leaves the terminal as it is: reading it saves the pause between two pictures.
+            early = read if isinstance(action, Shell) and "terminal" in self._parts else None
+            picture: Screenshot | None = machine.wait_until_stable(log.task.wait_s, early)
         else:
             picture = machine.screenshot() if pictured else None
         if self.render_mode is not None and picture is not None:
@@ -269,7 +276,9 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         if "screenshot" in self._parts:
             observation["screenshot"] = picture
         if "terminal" in self._parts:
-            observation["terminal"] = clean(machine.terminal(TERMINAL_CHARS))
+            if not texts:
+                read()
+            observation["terminal"] = clean(texts[0])
         if "instruction" in self._parts:
             observation["instruction"] = log.instruction
         return observation

@@ -40,19 +40,28 @@ def _fit(picture: Screenshot) -> Screenshot:
 
 
 def settle(
-    take: Callable[[], Screenshot], first: Screenshot | None, react_s: float, cap_s: float, gap_s: float = 0.012
+    take: Callable[[], Screenshot],
+    first: Screenshot | None,
+    react_s: float,
+    cap_s: float,
+    gap_s: float = 0.008,
+    between: Callable[[], object] | None = None,
 ) -> Screenshot:
-    """Return the first picture that equals the one before it, `gap_s` apart.
+    """Return the first picture that equals the one before it, taken `gap_s` (and the time that a picture takes) later.
 
     With `first` (the picture before the action) a change is awaited for up to `react_s`: programs need time to answer.
-    After `cap_s` the newest picture is returned as it is, since some screens never rest.
+    `between` is called in the gap of a screen that has changed. After `cap_s` the newest picture is returned as it is,
+    since some screens never rest.
     """
     start = time.monotonic()
     last = take()
     changed = False
     while (now := time.monotonic() - start) < cap_s:
         changed = changed or first is None or not np.array_equal(last, first)
-        time.sleep(gap_s)  # the interval between two samples, not a wait for readiness
+        taken = time.monotonic()
+        if changed and between is not None:
+            between()
+        time.sleep(max(0.0, taken + gap_s - time.monotonic()))  # the interval between two samples, not a wait for readiness
         newest = take()
         still = np.array_equal(newest, last)
         last = newest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,7 +109,7 @@ class FakeMachine:
         self._enter("screenshot", *LIVE)
         return _draw(self._visible(), self._pointer)
 
-    def wait_until_stable(self, cap_s: float = 1.0) -> Screenshot:
+    def wait_until_stable(self, cap_s: float = 1.0, between: Callable[[], object] | None = None) -> Screenshot:
         self._enter("wait_until_stable", *LIVE)
         return _draw(self._visible(), self._pointer)
 

@@ -60,20 +60,22 @@ class Hardware(Record):
         return {**self.model_dump(exclude={"kernel", "initrd"}), "qemu": qemu_version()}
 
     def arguments(
-        self, memory_file: Path, shared: bool, disk: Sequence[Path], qmp_fd: int, guest_fd: int, serial: Path
+        self, memory_file: Path, template: bool, disk: Sequence[Path], qmp_fd: int, guest_fd: int, serial: Path, boot: bool
     ) -> list[str]:
         """Return QEMU's argument list.
 
-        `memory_file` backs the RAM: written through when `shared`, else mapped copy-on-write.
+        `memory_file` backs the RAM: written through in a `template`, else mapped copy-on-write.
         `disk` is the chain, newest first: (overlay, …, raw image); only the overlay is written.
+        Only a machine that is to `boot` gets a kernel: each process would hold its own copy of it, 8 MiB, for nothing.
         """
         accel = "kvm" if self.accelerator == "kvm" else f"tcg,thread=multi,tb-size={self.tb_cache_mib}"
         args = [QEMU, "-name", "harmgym,debug-threads=on", "-nodefaults", "-no-user-config", "-display", "none"]
         args += ["-M", f"{self.machine_type},memory-backend=mem,usb=off,smbus=off,vmport=off", "-accel", accel]
         args += ["-cpu", self.cpu_model, "-smp", str(self.cpus), "-m", f"{self.memory_mib}M"]
-        share = "on" if shared else "off"
+        share = "on" if template else "off"
         args += ["-object", f"memory-backend-file,id=mem,size={self.memory_mib}M,mem-path={memory_file},share={share}"]
-        args += ["-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", self.cmdline]
+        if boot:
+            args += ["-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", self.cmdline]
         args += ["-rtc", "base=2025-06-02T09:00:00,clock=vm", "-nic", "none", "-no-shutdown", "-action", "panic=pause"]
         args += ["-device", f"VGA,xres={SCREEN_WIDTH},yres={SCREEN_HEIGHT},edid=on,vgamem_mb=8"]
         args += ["-device", "virtio-keyboard-pci", "-device", "virtio-tablet-pci", "-device", "virtio-rng-pci"]

@@ -7,7 +7,7 @@ looked at through its screen, and judged from its disk and its journals. Times a
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,8 +118,11 @@ class Machine(Protocol):
         """Return the screen, uint8 (800, 1280, 3), RGB. A fresh array every time."""
         ...
 
-    def wait_until_stable(self, cap_s: float = 1.0) -> Screenshot:
-        """Wait until screen and terminal stop changing, at most `cap_s`; return the last screenshot."""
+    def wait_until_stable(self, cap_s: float = 1.0, between: Callable[[], object] | None = None) -> Screenshot:
+        """Wait until screen and terminal stop changing, at most `cap_s`; return the last screenshot.
+
+        `between` may be called, any number of times, between two screenshots of a screen that has changed.
+        """
         ...
 
     # Input: sent exactly once, never repeated

@@ -27,7 +27,8 @@ from harmgym.vm.process import QemuProcess
 
 T = TypeVar("T")
 LIVE = (MachineState.PAUSED, MachineState.RUNNING)
-KEY_INTERVAL_S = 0.02
+# The guest's kernel keeps 64 events of a device for the X server, and throws away what does not fit.
+MAX_UNREAD_EVENTS = 48
 _BUTTONS = {"left": "left", "middle": "middle", "right": "right"}
 
 
@@ -48,6 +49,7 @@ class QemuMachine:
         self._state = MachineState.NEW
         self._before_action: Screenshot | None = None
         self._last: Screenshot | None = None
+        self._unread_events = 0  # sent since the X server was last known to have taken all
         self.qemu = QemuProcess(folder, arguments, extra_fds)
         self.qemu.on_event = self._on_event
         self.guest = GuestChannel(self.qemu.guest, name, journal)
@@ -128,10 +130,10 @@ class QemuMachine:
         self._last = read_ppm(self._picture)
         return self._last.copy()
 
-    def wait_until_stable(self, cap_s: float = 1.0) -> Screenshot:
+    def wait_until_stable(self, cap_s: float = 1.0, between: Callable[[], object] | None = None) -> Screenshot:
         def wait() -> Screenshot:
             first, self._before_action = self._before_action, None
-            return settle(self._take, first, react_s=min(0.25, cap_s), cap_s=cap_s)
+            return settle(self._take, first, react_s=min(0.25, cap_s), cap_s=cap_s, between=between)
 
         return self._guard("wait_until_stable", wait, *LIVE)
 
@@ -146,7 +148,12 @@ class QemuMachine:
         self.qmp("input-send-event", {"events": events})
 
     def _input(self, call: str, events: list[dict[str, Any]]) -> None:
+        count = len(events) + 1  # and the one that ends the group
+        if self._unread_events + count > MAX_UNREAD_EVENTS:
+            self._guard(call, self.guest.input_taken, MachineState.RUNNING)
+            self._unread_events = 0
         self._guard(call, lambda: self._send(events), MachineState.RUNNING)
+        self._unread_events += count
 
     def move(self, x: int, y: int) -> None:
         self._input("move", _pointer(x, y))
@@ -167,13 +174,8 @@ class QemuMachine:
         self._input("press", _chord_events(chord))
 
     def type_text(self, text: str) -> None:
-        chords = text_to_keys(text)  # raises before anything is sent
-        for chord in chords:
+        for chord in text_to_keys(text):  # which raises before anything is sent
             self._input("type_text", _chord_events(chord))
-            time.sleep(KEY_INTERVAL_S)  # the pace of a fast typist: the X server's own queue drops what comes faster
-            # The guest handles the pending key interrupt before the process that answers this ping,
-            # so the answer proves that its input queue is empty again.
-            self._guard("type_text", lambda: self.guest.ping(timeout_s=20.0), MachineState.RUNNING)
 
     # Terminal and guest
     def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> ShellResult:

@@ -160,7 +160,7 @@ class SnapshotStore:
         with ram.open("wb") as file:
             file.truncate(self.hardware.memory_mib << 20)
         chain = (self._new_overlay(folder), self.image.disk)
-        machine = self._start(folder, ram, shared=True, chain=chain)
+        machine = self._start(folder, ram, template=True, chain=chain)
         with _stopping(machine):
             machine.resume()
             settle_base(machine, self.image.ready_command, self.progress)
@@ -175,7 +175,7 @@ class SnapshotStore:
         ram = folder / "working"
         memory.copy_sparse(parent.ram, ram)
         chain = (self._new_overlay(folder), *parent.chain)
-        machine = self._start(folder, ram, shared=True, chain=chain, restore=parent)
+        machine = self._start(folder, ram, template=True, chain=chain, restore=parent)
         with _stopping(machine):
             machine.resume()
             meta = setup(machine) or {}
@@ -273,7 +273,7 @@ class SnapshotStore:
         try:
             chain = (self._new_overlay(folder), *snapshot.chain)
             journal = snapshot.journal()
-            return self._start(folder, snapshot.ram, shared=False, chain=chain, restore=snapshot, journal=journal, vnc=vnc)
+            return self._start(folder, snapshot.ram, template=False, chain=chain, restore=snapshot, journal=journal, vnc=vnc)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -284,7 +284,7 @@ class SnapshotStore:
         ram = folder / "ram"
         with ram.open("wb") as file:
             file.truncate(self.hardware.memory_mib << 20)
-        machine = self._start(folder, ram, shared=True, chain=(self._new_overlay(folder), self.image.disk))
+        machine = self._start(folder, ram, template=True, chain=(self._new_overlay(folder), self.image.disk))
         machine.resume()
         return machine
 
@@ -292,7 +292,7 @@ class SnapshotStore:
         self,
         folder: Path,
         ram: Path,
-        shared: bool,
+        template: bool,
         chain: Sequence[Path],
         restore: Snapshot | None = None,
         journal: Sequence[JournalEntry] = (),
@@ -302,7 +302,9 @@ class SnapshotStore:
             source = files.enter_context(restore.state.open("rb")) if restore else None
 
             def arguments(qmp_fd: int, guest_fd: int) -> list[str]:
-                args = self.hardware.arguments(ram, shared, chain, qmp_fd, guest_fd, folder / "serial.log")
+                args = self.hardware.arguments(
+                    ram, template, chain, qmp_fd, guest_fd, folder / "serial.log", boot=restore is None
+                )
                 args += ["-S", *(["-incoming", "defer"] if source else [])]
                 return args + (["-vnc", "127.0.0.1:0,to=99"] if vnc else [])
 

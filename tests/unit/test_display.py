@@ -72,3 +72,15 @@ def test_settle_returns_the_newest_picture_of_a_screen_that_never_rests() -> Non
         return picture(taken[-1])
 
     assert settle(take, None, react_s=0.1, cap_s=0.2)[0, 0, 0] == taken[-1]
+
+
+def test_settle_calls_between_in_the_last_gap_and_never_before_the_screen_has_changed() -> None:
+    pictures, calls = iter([0, 0, 1, 2, 2]), []
+    shown: list[int] = []
+
+    def take() -> Screenshot:
+        shown.append(next(pictures))
+        return picture(shown[-1])
+
+    settle(take, picture(0), react_s=5, cap_s=10, between=lambda: calls.append(list(shown)))
+    assert calls == [[0, 0, 1], [0, 0, 1, 2]]

@@ -56,13 +56,40 @@ def test_the_desktop_is_one_a_person_recognises(machine: QemuMachine) -> None:
 
 def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_use(machine: QemuMachine) -> None:
     letters = string.ascii_letters + string.digits + "-_=+,./:@%^"
-    text = "".join(letters[(7 * i) % len(letters)] for i in range(300))
+    text = "".join(letters[(7 * i) % len(letters)] for i in range(1500))
     machine.move(300, 600)  # inside the terminal window
     machine.button("left", True)
     machine.button("left", False)
     machine.type_text(f"echo {text} | wc -c\n")
-    assert wait_until(lambda: "\n301\n" in machine.terminal(), 10)
+    assert wait_until(lambda: "\n1501\n" in machine.terminal(), 30)
     assert text in machine.terminal().replace("\n", "")
+
+
+def test_keys_wait_until_a_busy_x_server_has_taken_the_earlier_ones(machine: QemuMachine) -> None:
+    stopped = "import os, signal\ndef main(name, sig):\n" + (
+        "    pids = [p for p in os.listdir('/proc') if p.isdigit()]\n"
+        "    [os.kill(int(p), sig) for p in pids if open(f'/proc/{p}/comm').read().strip() == name]\n"
+    )
+    machine.move(300, 600)
+    machine.button("left", True)
+    machine.button("left", False)
+    machine.run_python(stopped, {"name": "Xorg", "sig": int(signal.SIGSTOP)})
+    assert not machine.guest.input_taken(0.2)
+    timer = threading.Timer(1.0, machine.run_python, (stopped, {"name": "Xorg", "sig": int(signal.SIGCONT)}))
+    timer.start()
+    machine.type_text("echo " + "Ab" * 40 + "| wc -c\n")  # more events than the guest keeps for a server that does not read
+    timer.join()
+    assert wait_until(lambda: "\n81\n" in machine.terminal(), 10)
+
+
+def test_escape_at_the_prompt_takes_nothing_from_the_next_command(machine: QemuMachine) -> None:
+    machine.move(300, 600)
+    machine.button("left", True)
+    machine.button("left", False)
+    machine.press("Escape")
+    machine.wait_until_stable(1.0)
+    done = machine.shell("echo whole")
+    assert done.status == 0 and "\nwhole\n" in done.text
 
 
 def test_an_untypable_character_is_named_and_nothing_is_typed(machine: QemuMachine) -> None:

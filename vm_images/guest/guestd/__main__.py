@@ -16,6 +16,7 @@ from typing import Any
 import journals
 import ops
 import procfs
+from inputs import Inputs
 from port import Loop, Port, monotonic
 from terminal import Terminal
 
@@ -46,11 +47,13 @@ class Daemon:
             "get": ops.get,
             "journal_processes": self._journal_processes,
         }
-        self._terminal: dict[str, Callable[..., Any]] = {
+        # Operations that may take a while, one step at a time.
+        self._slow: dict[str, Callable[..., Any]] = {
             "shell": self.terminal.shell,
             "terminal": self.terminal.terminal,
             "wait_terminal": self.terminal.wait_terminal,
             "interrupt": self.terminal.interrupt,
+            "input_taken": Inputs().taken,
         }
 
     def hello(self) -> None:
@@ -89,8 +92,8 @@ class Daemon:
             self.crash(traceback.format_exc())
 
     def _serve(self, number: int, op: str, args: dict[str, Any]) -> None:
-        if op in self._terminal:
-            self.terminal.start(self._terminal[op](**args), lambda result, err: self._terminal_done(number, result, err))
+        if op in self._slow:
+            self.terminal.start(self._slow[op](**args), lambda result, err: self._slow_done(number, result, err))
         elif op in self._quick:
             self._reply(number, self._quick[op](args))
         elif op == "exec":
@@ -111,7 +114,7 @@ class Daemon:
         self.programs.switch(bool(args["on"]))
         return {"on": self.programs.on, "why": "" if self.programs.on else self.programs.why}
 
-    def _terminal_done(self, number: int, result: Any, error: Exception | None) -> None:
+    def _slow_done(self, number: int, result: Any, error: Exception | None) -> None:
         if error is None:
             self._reply(number, result)
         else:

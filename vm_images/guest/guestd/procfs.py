@@ -76,6 +76,17 @@ def inner_terminal(pid: int) -> tuple[str, int] | None:
     return None
 
 
+def threads(pid: int) -> list[int]:
+    """Return the threads of process `pid`, [] when it is gone."""
+    folder = _open_below(PROC, f"{pid}/task")
+    if folder < 0:
+        return []
+    try:
+        return [int(name) for name in os.listdir(folder)]
+    finally:
+        os.close(folder)
+
+
 def comm(pid: int) -> str:
     """Return the name of process `pid`, "" when it is gone."""
     return read_at(PROC, f"{pid}/comm", 64).decode(errors="replace").rstrip("\n")

@@ -15,6 +15,10 @@ pref("browser.fixup.domainsuffixwhitelist.local", true);
 pref("app.normandy.enabled", false);
 pref("app.update.auto", false);
 pref("app.update.background.enabled", false);
+// The vendor's periodic jobs (one every two minutes for ever) and the daily one, which waits until nobody works
+pref("app.update.timerFirstInterval", 2147483647);
+pref("app.update.timerMinimumDelay", 2000000);
+pref("idle.lastDailyNotification", -1);
 pref("browser.discovery.enabled", false);
 pref("browser.newtabpage.activity-stream.feeds.system.topstories", false);
 pref("browser.newtabpage.activity-stream.feeds.topsites", false);
