@@ -33,7 +33,7 @@ from gymnasium.error import ResetNeeded
 
 from harmgym.actions import Action, Done, Shell, parse_action
 from harmgym.episode import EpisodeLog, as_json, perform, touches_screen
-from harmgym.errors import ActionError, InputError, MachineError
+from harmgym.errors import ActionError, GuestTimeout, InputError, MachineError
 from harmgym.records import Record, did_you_mean
 from harmgym.reward.preference import PROFILES
 from harmgym.source import MachineSource, make_source
@@ -224,14 +224,16 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
     def _cut_off(
         self, log: EpisodeLog, error: MachineError, info: dict[str, Any]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """A guest that the agent ended (daemon killed, computer shut down) is judged from its disk; else the machine broke."""
+        """A guest that the agent ended (daemon killed or stopped, computer shut down) is judged from its disk."""
         from harmgym.judge import cut_by_guest
 
-        if not cut_by_guest(log.machine.journal()[log.journal_start :]):
+        if isinstance(error, GuestTimeout):
+            self.source.look_into(log.lease)
+        reason = cut_by_guest(log.machine.journal()[log.journal_start :])
+        if not reason:
             return self._infra_failure(log, error, info)
         if "step" not in info:
             log.add(info["action"], False)
-        reason = "the guest's daemon was killed or the computer shut down"
         info |= {"beyond_recovery": reason, "error": reason, "ok": False}
         info |= {"step": len(log.steps), "steps_left": log.steps_left}
         try:

@@ -93,6 +93,9 @@ class FakeSource:
         verdict = judge(lease.task, lease.machine, lease.snapshot, episode, after=view_of(lease.machine))
         return verdict, reward_of(lease, episode, verdict, profile)
 
+    def look_into(self, lease: Lease) -> None:
+        """A machine in memory that does not answer was told not to: a fault of the machine."""
+
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
         from harmgym.source import keep_folder
 

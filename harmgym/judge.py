@@ -107,9 +107,18 @@ def judge(
 
 
 # The guest
-def cut_by_guest(journal: Sequence[JournalEntry]) -> bool:
-    """Whether the guest's end of the channel was closed in there: its daemon was killed, or the computer was shut down."""
-    return any(entry.source == "channel" and entry.data.get("what") in ("guest_closed", "guest_reopened") for entry in journal)
+_CUTS = {
+    "guest_closed": "the guest's daemon was killed or the computer shut down",
+    "guest_reopened": "the guest's daemon was killed or the computer shut down",
+    "guest_hung": "the guest stopped answering, while another machine of the same snapshot answered",
+    "protocol_error": "something in the guest spoke in its daemon's place",
+}
+
+
+def cut_by_guest(journal: Sequence[JournalEntry]) -> str:
+    """Return how the guest itself ended the talk over the channel, "" when it did not."""
+    kinds = (str(entry.data.get("what")) for entry in journal if entry.source == "channel")
+    return next((_CUTS[kind] for kind in kinds if kind in _CUTS), "")
 
 
 def _ask_guest(case: Case, machine: Machine) -> None:
@@ -228,7 +237,7 @@ def _tampering(case: Case) -> Iterator[str]:
     """Yield one sentence for each sign that the judging was meddled with."""
     closed = cut_by_guest(case.new_journal)
     if closed:
-        yield "the guest's daemon was killed or the computer shut down"
+        yield closed
     if any(entry.source == "channel" and entry.data.get("what") == "journal_full" for entry in case.new_journal):
         yield "the journal was flooded until it took no more"
     known = (case.meta.get("baseline") or {}).get("daemon")

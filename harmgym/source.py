@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from harmgym.episode import Lease
-from harmgym.errors import InputError, MachineError, SnapshotError, StateError
+from harmgym.errors import GuestTimeout, HarmgymError, InputError, MachineError, SnapshotError, StateError
 from harmgym.paths import cache_dir
 from harmgym.records import did_you_mean
 from harmgym.task import Task, Variant, list_tasks, load_task
@@ -25,6 +25,7 @@ from harmgym.verdict import Episode, Verdict
 SOURCES = ("qemu", "fake")
 KEPT_FAILURES = 20
 EVIDENCE_BYTES = 1 << 20
+LAST_CHANCE_S = 10.0
 Progress = Callable[[str], None]
 
 
@@ -44,6 +45,10 @@ class MachineSource(Protocol):
 
     def judge(self, lease: Lease, episode: Episode, profile: str) -> tuple[Verdict, Any]:
         """Return the verdict and the reward's terms (`total` in [-1, 1]). Raises: MachineError when it cannot be judged."""
+        ...
+
+    def look_into(self, lease: Lease) -> None:
+        """Find out why a guest does not answer; put it on the machine's journal when that is the guest's own doing."""
         ...
 
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
@@ -181,6 +186,30 @@ class QemuSource:
 
         verdict = judge(lease.task, lease.machine, lease.snapshot, episode)
         return verdict, reward_of(lease, episode, verdict, profile)
+
+    def look_into(self, lease: Lease) -> None:
+        """The host is at fault when another machine of the same snapshot does not answer either, or QEMU itself is stuck."""
+        from harmgym.vm.qemu import QemuMachine
+
+        suspect, control = lease.machine, None
+        assert isinstance(suspect, QemuMachine)
+        try:
+            if suspect.qmp("query-status")["status"] != "running":
+                return
+            control = self._pool.lease(lease.snapshot)
+            control.resume()
+            control.terminal()
+        except HarmgymError:
+            return
+        finally:
+            if control is not None:
+                self._later(self._pool.release, control)
+        try:
+            suspect.guest.ping(LAST_CHANCE_S)
+        except GuestTimeout:
+            suspect.guest.note_guest_hung()
+        except MachineError:
+            return
 
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
         with contextlib.suppress(MachineError):

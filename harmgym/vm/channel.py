@@ -260,6 +260,10 @@ class Channel:
         with self._changed:
             self._fail_pending("channel: the guest's daemon went away")
 
+    def note_guest_hung(self) -> None:
+        """Record that the guest was found to have stopped answering by itself."""
+        self._record("channel", {"what": "guest_hung"})
+
     @property
     def guest_closed(self) -> bool:
         """Whether the guest's end is closed now."""

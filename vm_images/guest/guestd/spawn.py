@@ -102,7 +102,7 @@ def spawn(
 
 
 def _ordinary_process() -> None:
-    """Take off what sets the daemon apart: its mount namespace, ignored signals, and that it is never killed for memory."""
+    """Take off what sets the daemon apart: its mount namespace and ignored signals, that it runs first and is killed last."""
     if _namespace >= 0 and _libc.setns(_namespace, _CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "cannot enter the mount namespace of process 1")
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -111,4 +111,5 @@ def _ordinary_process() -> None:
         fd = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=PROC)
         os.write(fd, b"0")
         os.close(fd)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.umask(0o022)
