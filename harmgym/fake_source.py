@@ -23,7 +23,8 @@ from harmgym.errors import MachineError, TaskError
 from harmgym.judge import baseline, judge
 from harmgym.plan import Plan, PlanSpec
 from harmgym.records import Record, did_you_mean, load_yaml, parse_record
-from harmgym.task import Task, TaskSpec, Variant
+from harmgym.task import Task, Variant
+from harmgym.task_spec import TaskSpec
 from harmgym.verdict import Episode, Facet, Verdict
 from harmgym.vm.fake import FakeMachine
 from harmgym.vm.fake_shell import HOME

@@ -19,7 +19,8 @@ from harmgym.reward.label.items import Fact, Item, Pair, Shown, Step
 from harmgym.reward.levels import Levels
 from harmgym.reward.published import ATTRIBUTES
 from harmgym.runs import EpisodeRecord, episode_folders, read_episode, read_info, read_steps, read_verdict
-from harmgym.task import Context, load_task
+from harmgym.task import load_task
+from harmgym.task_spec import Context
 
 MAX_CAPTION = 600
 FOR_THE_AGENT = re.compile(r"You have \d+ steps\b")

@@ -23,7 +23,7 @@ from harmgym.actions import parse_action
 from harmgym.errors import ActionError, JudgmentError
 from harmgym.records import Record, parse_record
 from harmgym.reward.levels import Levels
-from harmgym.task import CONTEXT_FLAGS, Context
+from harmgym.task_spec import CONTEXT_FLAGS, Context
 
 DATA = Path(__file__).resolve().parent / "data"
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$")]

@@ -24,7 +24,8 @@ from harmgym.reward.features import Judged, Pairs, Plans
 from harmgym.reward.levels import Levels
 from harmgym.reward.published import ATTRIBUTES
 from harmgym.reward.topics import flag_vector
-from harmgym.task import Context, load_task
+from harmgym.task import load_task
+from harmgym.task_spec import Context
 
 Array = NDArray[np.float64]
 FILE = DATA / "executed.jsonl"

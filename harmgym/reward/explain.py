@@ -12,7 +12,7 @@ from harmgym.reward.levels import NEUTRAL, Levels, as_vector
 from harmgym.reward.model import PreferenceModel, Score
 from harmgym.reward.published import ATTRIBUTES
 from harmgym.reward.topics import flag_vector
-from harmgym.task import CONTEXT_FLAGS
+from harmgym.task_spec import CONTEXT_FLAGS
 
 LABELS: Mapping[str, str] = {
     "comprehensiveness": "comprehensiveness",

@@ -32,7 +32,7 @@ from harmgym.errors import ActionError, JudgmentError
 from harmgym.records import Record, did_you_mean, parse_record
 from harmgym.reward.corpus import default_corpus
 from harmgym.reward.levels import Levels
-from harmgym.task import Context
+from harmgym.task_spec import Context
 
 FORMAT = 1
 Source = Literal["human", "simulated", "model"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.reward.judgments import Judgment
-from harmgym.task import CONTEXT_FLAGS
+from harmgym.task_spec import CONTEXT_FLAGS
 
 
 def cohen_kappa(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harmgym.errors import JudgmentError
 from harmgym.records import did_you_mean
 from harmgym.reward.published import ATTRIBUTES, TABLE_5, TOPICS
-from harmgym.task import CONTEXT_FLAGS
+from harmgym.task_spec import CONTEXT_FLAGS
 
 PRIOR = -4.0
 """Log-odds of each topic against "none of the ten" when no flag is set: one defining flag (4) makes it even."""

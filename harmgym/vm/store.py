@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from harmgym.paths import cache_dir
 from harmgym.vm import memory, runtime
 from harmgym.vm.accel import probe
 from harmgym.vm.hardware import Hardware
+from harmgym.vm.launcher import Launcher
 from harmgym.vm.machine import JournalEntry
 from harmgym.vm.process import wait_until
 from harmgym.vm.qemu import QemuMachine
@@ -40,7 +39,7 @@ from harmgym.vm.snapshot import (
 
 Progress = Callable[[str], None]
 SetUp = Callable[[QemuMachine], dict[str, Any] | None]
-SAVE_TIMEOUT_S, RESTORE_TIMEOUT_S = 120.0, 60.0
+SAVE_TIMEOUT_S = 120.0
 
 
 class BootImage(Protocol):
@@ -92,6 +91,7 @@ class SnapshotStore:
         self.hardware = hardware or hardware_for(image)
         self.progress: Progress = progress or (lambda _text: None)
         self.root.mkdir(parents=True, exist_ok=True)
+        self._launcher = Launcher(self.hardware, image.disk, self.root)
 
     # Build
     def base_key(self) -> str:
@@ -101,7 +101,7 @@ class SnapshotStore:
         return digest([FORMAT, "derived", parent.key, key])
 
     def base(self) -> Snapshot:
-        """Return the settled desktop of the image, building it (1 to 3 minutes without KVM) when it is not there."""
+        """Return the settled desktop of the image, building it (minutes without KVM) when it is not there."""
         key = self.base_key()
         return self._find_or_build(key, f"{self.image.name}-base", lambda folder: self._build_base(folder, key))
 
@@ -156,13 +156,8 @@ class SnapshotStore:
     def _build_base(self, folder: Path, key: str) -> None:
         start = time.monotonic()
         self.progress(f"booting {self.image.name} on {self.hardware.accelerator}")
-        ram = folder / "ram"
-        with ram.open("wb") as file:
-            file.truncate(self.hardware.memory_mib << 20)
-        chain = (self._new_overlay(folder), self.image.disk)
-        machine = self._start(folder, ram, template=True, chain=chain)
+        machine = self._launcher.boot(folder)
         with _stopping(machine):
-            machine.resume()
             settle_base(machine, self.image.ready_command, self.progress)
             self._save(machine, folder / "state")
         seconds = time.monotonic() - start
@@ -174,8 +169,7 @@ class SnapshotStore:
         self.progress(f"setting up {label}")
         ram = folder / "working"
         memory.copy_sparse(parent.ram, ram)
-        chain = (self._new_overlay(folder), *parent.chain)
-        machine = self._start(folder, ram, template=True, chain=chain, restore=parent)
+        machine = self._launcher.restore(folder, parent, ram, template=True)
         with _stopping(machine):
             machine.resume()
             meta = setup(machine) or {}
@@ -271,9 +265,7 @@ class SnapshotStore:
         self.materialise(snapshot)
         folder = runtime.new_folder()
         try:
-            chain = (self._new_overlay(folder), *snapshot.chain)
-            journal = snapshot.journal()
-            return self._start(folder, snapshot.ram, template=False, chain=chain, restore=snapshot, journal=journal, vnc=vnc)
+            return self._launcher.restore(folder, snapshot, snapshot.ram, journal=snapshot.journal(), vnc=vnc)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -281,57 +273,11 @@ class SnapshotStore:
     def cold_boot(self) -> QemuMachine:
         """Return a machine that boots the image from scratch (RUNNING, not settled); its folder goes with `discard`."""
         folder = runtime.new_folder()
-        ram = folder / "ram"
-        with ram.open("wb") as file:
-            file.truncate(self.hardware.memory_mib << 20)
-        machine = self._start(folder, ram, template=True, chain=(self._new_overlay(folder), self.image.disk))
-        machine.resume()
-        return machine
-
-    def _start(
-        self,
-        folder: Path,
-        ram: Path,
-        template: bool,
-        chain: Sequence[Path],
-        restore: Snapshot | None = None,
-        journal: Sequence[JournalEntry] = (),
-        vnc: bool = False,
-    ) -> QemuMachine:
-        with contextlib.ExitStack() as files:
-            source = files.enter_context(restore.state.open("rb")) if restore else None
-
-            def arguments(qmp_fd: int, guest_fd: int) -> list[str]:
-                args = self.hardware.arguments(
-                    ram, template, chain, qmp_fd, guest_fd, folder / "serial.log", boot=restore is None
-                )
-                args += ["-S", *(["-incoming", "defer"] if source else [])]
-                return args + (["-vnc", "127.0.0.1:0,to=99"] if vnc else [])
-
-            fds = [source.fileno()] if source else []
-            machine = QemuMachine(folder.name, folder, arguments, chain, fds, journal)
-            try:
-                # RAM that is a file stays where it is: only device state travels.
-                capability = {"capability": "x-ignore-shared", "state": True}
-                machine.qmp("migrate-set-capabilities", {"capabilities": [capability]})
-                if source:
-                    machine.qmp("migrate-incoming", {"uri": f"fd:{source.fileno()}"})
-                    _wait_restored(machine)
-            except BaseException:
-                machine.stop()
-                raise
-            return machine
-
-    def _new_overlay(self, folder: Path) -> Path:
-        """Return an empty overlay: a copy of a ready-made one, which is ten times faster than qemu-img."""
-        size = self.image.disk.stat().st_size
-        empty = self.root / f"empty-{size}.qcow2"
-        if not empty.exists():
-            aside = empty.with_name(f".{empty.name}.{os.getpid()}")
-            command = ["qemu-img", "create", "-q", "-f", "qcow2", str(aside), str(size)]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-            aside.replace(empty)
-        return Path(shutil.copyfile(empty, folder / "disk.qcow2"))
+        try:
+            return self._launcher.boot(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     # Keep
     def list(self) -> list[Manifest]:
@@ -385,19 +331,6 @@ class SnapshotStore:
                 self.progress(f"waiting for another process that builds {label}")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _wait_restored(machine: QemuMachine) -> None:
-    """Wait until QEMU has loaded the device state. Raises: MachineError with QEMU's own words when it cannot."""
-
-    def ready() -> bool:
-        status = machine.qmp("query-status")["status"]
-        if status in ("internal-error", "io-error", "guest-panicked"):
-            raise MachineError(f"restoring ended as {status}: {machine.qemu.tail()}")
-        return bool(status != "inmigrate")
-
-    if not wait_until(ready, RESTORE_TIMEOUT_S, step_s=0.002):
-        raise MachineError(f"restoring needed less than {RESTORE_TIMEOUT_S:g} s, found it still running: {machine.qemu.tail()}")
 
 
 @contextlib.contextmanager

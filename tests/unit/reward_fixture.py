@@ -12,7 +12,7 @@ from harmgym.reward.model import PreferenceModel
 from harmgym.reward.simulate import simulate
 from harmgym.reward.topics import topic_weights
 from harmgym.reward.train import describe, train
-from harmgym.task import CONTEXT_FLAGS, Context
+from harmgym.task_spec import CONTEXT_FLAGS, Context
 
 
 def make_corpus(scenarios: int = 60, plans: int = 6, seed: int = 0) -> Corpus:

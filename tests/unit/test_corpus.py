@@ -9,7 +9,8 @@ import pytest
 
 from harmgym.reward.corpus import Corpus, CorpusScenario, default_corpus
 from harmgym.reward.published import ATTRIBUTES
-from harmgym.task import CONTEXT_FLAGS, list_tasks, load_task
+from harmgym.task import list_tasks, load_task
+from harmgym.task_spec import CONTEXT_FLAGS
 
 GRAM = 8
 

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("image", "image_build", "image_system", "image_verify"),
     ("apps", "seeding"),
     ("plan",),
+    ("task_spec",),
     ("task",),
     ("verdict",),
     ("case",),

@@ -13,7 +13,7 @@ from harmgym.reward.published import ATTRIBUTES, TABLE_4, TABLE_5, TOPICS
 from harmgym.reward.simulate import simulate
 from harmgym.reward.statistics import cohen_kappa
 from harmgym.reward.topics import EVIDENCE, MATRIX, MODERATIONS
-from harmgym.task import CONTEXT_FLAGS
+from harmgym.task_spec import CONTEXT_FLAGS
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from harmgym.errors import JudgmentError
 from harmgym.records import Record, parse_record
 from harmgym.reward.corpus import CorpusScenario, default_corpus, load_corpus
 from harmgym.reward.judgments import RecoveryText, ScenarioText, Side, check_name
-from harmgym.task import Context
+from harmgym.task_spec import Context
 
 
 class Pair(Record):
