@@ -142,7 +142,7 @@ class GuestChannel(Channel):
         """Press Ctrl-C in the terminal."""
         self.call("interrupt", 20.0)
 
-    def input_taken(self, cap_s: float = 2.0) -> bool:
+    def input_taken(self, cap_s: float) -> bool:
         """Wait until the guest's X server has taken all keys and movements, at most `cap_s`; return whether it has."""
         result = self.call("input_taken", cap_s + SLACK_S, cap_ms=cap_s * 1000)
         return self._get(self._mapping("input_taken", result), "input_taken", "taken", bool)
