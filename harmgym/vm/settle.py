@@ -52,6 +52,7 @@ def wait_desktop(machine: QemuMachine, ready_command: str, progress: Callable[[s
         raise GuestTimeout(f"needed the guest daemon within {BOOT_TIMEOUT_S:g} s of power-on ({err}); see {log}") from None
     progress("guest is up, waiting for the desktop and the browser")
     _wait_ready(machine, ready_command)
+    machine.terminal()  # the daemon attaches to the terminal once, here: else every clone would, for half a second
 
 
 def _wait_ready(machine: QemuMachine, command: str) -> None:
