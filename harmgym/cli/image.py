@@ -41,7 +41,14 @@ def verify(name: Name = "debian-12") -> None:
     with bar(f"verifying {name}") as progress:
         store = SnapshotStore(image, progress=progress.note)
         found = verify_image(image, store.cold_boot)
-    say(f"image {name} verifies: {found}")
+    table = new_table("looked at", "found", whole="looked at")
+    for what, value in found.items():
+        pairs = value.items() if isinstance(value, dict) else [("", value)]
+        for part, state in pairs:
+            shown = ", ".join(map(str, state)) or "none" if isinstance(state, list) else str(state)
+            table.add_row(f"{what} {part}".strip(), f"{state:.1%}" if what == "idle" else shown)
+    out.print(table)
+    say(f"image {name} verifies")
 
 
 @app.command("list")
