@@ -17,18 +17,20 @@ _HEADER = re.compile(rb"P6\s(\d{1,5})\s(\d{1,5})\s255\s")
 
 
 def read_ppm(path: Path) -> Screenshot:
-    """Read a binary PPM as uint8 (800, 1280, 3).
+    """Read a binary PPM as uint8 (800, 1280, 3); what a larger picture before it left behind in the file is not read.
 
     A guest can change its resolution: another size is cut or padded with black, its top left corner kept, so that
     pixel coordinates stay true. Raises: DisplayError when the file is not a whole picture.
     """
-    data = path.read_bytes()
+    with path.open("rb", buffering=0) as file:
+        data = bytearray(path.stat().st_size)  # the array's own memory: callers keep pictures across steps
+        file.readinto(data)
     match = _HEADER.match(data)
-    if match is None or len(data) != match.end() + int(match[1]) * int(match[2]) * 3:
-        raise DisplayError(f"needed a binary PPM picture from QEMU, found {len(data)} bytes that begin {data[:15]!r}")
+    size = int(match[1]) * int(match[2]) * 3 if match else 0
+    if match is None or len(data) < match.end() + size:
+        raise DisplayError(f"needed a binary PPM picture from QEMU, found {len(data)} bytes that begin {bytes(data[:15])!r}")
     width, height = int(match[1]), int(match[2])
-    # A bytearray copy makes the array writable and its own: callers keep pictures across steps.
-    picture = np.frombuffer(bytearray(memoryview(data)[match.end() :]), np.uint8).reshape(height, width, 3)
+    picture = np.frombuffer(data, np.uint8, size, match.end()).reshape(height, width, 3)
     return picture if (width, height) == (SCREEN_WIDTH, SCREEN_HEIGHT) else _fit(picture)
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +79,31 @@ class QemuProcess:
 
         Raises: MachineError with the command, QEMU's words and the process's state.
         """
+        return self._ask(self.client.execute(command, arguments), f"{command} {arguments or ''}".strip(), timeout_s)
+
+    def _ask(self, talk: Coroutine[Any, Any, Any], what: str, timeout_s: float = QMP_TIMEOUT_S) -> Any:
         try:
-            return threads.run(self.client.execute(command, arguments), timeout_s, f"QMP {command}")
+            return threads.run(talk, timeout_s, f"QMP {what}")
         except ExecuteError as err:
-            raise MachineError(f"QMP {command} {arguments or ''} was refused: {err}") from None
+            raise MachineError(f"QMP {what} was refused: {err}") from None
         except (QMPError, OSError) as err:
             found = f"{type(err).__name__}, exit code {self.process.poll()}, {self.tail()}"
-            raise MachineError(f"QMP {command} needed a live QEMU, found {found}") from None
+            raise MachineError(f"QMP {what} needed a live QEMU, found {found}") from None
 
     def give_fd(self, name: str, fd: int) -> None:
-        """Hand QEMU a file descriptor under `name`; the caller keeps and closes its own."""
+        """Hand QEMU a file descriptor under `name`; the caller keeps and closes its own. Raises: MachineError as `qmp`."""
+        self._hand_over(fd, "getfd", {"fdname": name})
 
+    def add_fd(self, number: int, fd: int) -> None:
+        """Let QEMU open `fd` as ``/dev/fdset/number``, in the mode it was opened in; else as `give_fd`."""
+        self._hand_over(fd, "add-fd", {"fdset-id": number})
+
+    def _hand_over(self, fd: int, command: str, arguments: dict[str, Any]) -> None:
         async def give() -> None:
             self.client.send_fd_scm(fd)
-            await self.client.execute("getfd", {"fdname": name})
+            await self.client.execute(command, arguments)
 
-        threads.run(give(), QMP_TIMEOUT_S, "handing QEMU a file")
+        self._ask(give(), command)
 
     def tail(self) -> str:
         """Return the end of QEMU's own output."""

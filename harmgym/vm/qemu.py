@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ LIVE = (MachineState.PAUSED, MachineState.RUNNING)
 # The guest's kernel keeps 64 events of a device for the X server, and throws away what does not fit.
 MAX_UNREAD_EVENTS = 48
 TAKE_INPUT_S = 2.0
+PICTURE_SET = 1
 _BUTTONS = {"left": "left", "middle": "middle", "right": "right"}
 
 
@@ -55,7 +57,7 @@ class QemuMachine:
         self.qemu = QemuProcess(folder, arguments, extra_fds)
         self.qemu.on_event = self._on_event
         self.guest = GuestChannel(self.qemu.guest, name, journal)
-        self._picture = folder / "screen.ppm"
+        self._picture, self._picture_fd = folder / "screen.ppm", -1
         self._state = MachineState.PAUSED
 
     @property
@@ -117,6 +119,9 @@ class QemuMachine:
             (self._folder / "transcript.txt").write_text(self.guest.transcript())
         self.guest.close()
         self.qemu.stop()
+        if self._picture_fd >= 0:
+            os.close(self._picture_fd)
+            self._picture_fd = -1
 
     def discard(self) -> None:
         """Stop the machine and remove its folder with overlay and evidence."""
@@ -128,7 +133,12 @@ class QemuMachine:
         return self._guard("screenshot", self._take, *LIVE)
 
     def _take(self) -> Screenshot:
-        self.qmp("screendump", {"filename": str(self._picture)})
+        # Through a descriptor QEMU writes over the last picture; by name it would cut the file and get 3 MB of memory anew.
+        if self._picture_fd < 0:
+            self._picture_fd = os.open(self._picture, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.qemu.add_fd(PICTURE_SET, self._picture_fd)
+        os.lseek(self._picture_fd, 0, os.SEEK_SET)
+        self.qmp("screendump", {"filename": f"/dev/fdset/{PICTURE_SET}"})
         self._last = read_ppm(self._picture)
         return self._last.copy()
 
