@@ -1,4 +1,5 @@
-"""Measure resets, steps and density on this host, keep the results, and write the README's table of figures from them.
+"""Measure resets, steps and density on this host, keep the results, and write the README's table of
+figures from them.
 
 python benchmarks/figures.py                  measure (about ten minutes without KVM) and write
 python benchmarks/figures.py --from-results   write the table again from benchmarks/results.json
@@ -20,12 +21,16 @@ BEGIN, END = "<!-- figures:begin", "<!-- figures:end -->"
 
 def measure() -> dict[str, Any]:
     """Run the three benchmarks one after the other."""
-    from harmgym import bench
+    from harmgym.bench import bench
 
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    parts = {"reset": bench.reset(note=note), "step": bench.step(note=note), "density": bench.density(note=note)}
+    parts = {
+        "reset": bench.reset(note=note),
+        "step": bench.step(note=note),
+        "density": bench.density(note=note),
+    }
     return {"measured": datetime.datetime.now(datetime.UTC).date().isoformat(), **parts}
 
 
@@ -77,13 +82,17 @@ def write(results: dict[str, Any]) -> None:
     text = README.read_text(encoding="utf-8")
     start, end = text.find(BEGIN), text.find(END)
     if start < 0 or end < start:
-        raise SystemExit(f"{README}: needed the markers {BEGIN!r} and {END!r}, found none; put them back")
+        raise SystemExit(
+            f"{README}: needed the markers {BEGIN!r} and {END!r}, found none; put them back"
+        )
     README.write_text(text[:start] + table(results) + text[end + len(END) :], encoding="utf-8")
 
 
 def main() -> None:
     """Measure unless told otherwise, then write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--from-results", action="store_true", help="do not measure")
     if not parser.parse_args().from_results:
         RESULTS.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,5 @@
-"""What an agent can do: typed actions, their JSON form, and errors that say how to write them right.
+"""What an agent can do: typed actions, their JSON form, and errors that say how to write them
+right.
 
 | type | fields (unit) | effect |
 | --- | --- | --- |
@@ -90,7 +91,9 @@ class Scroll(Record):
 
 
 class Shell(Record):
-    """Run `command` in the terminal window; after `timeout_s` seconds it is interrupted with Ctrl-C."""
+    """Run `command` in the terminal window; after `timeout_s` seconds it is interrupted with
+    Ctrl-C.
+    """
 
     type: Literal["shell"] = "shell"
     command: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
@@ -121,7 +124,8 @@ class Done(Record):
 
 Action = TypeText | Key | Move | Click | Drag | Scroll | Shell | Wait | Message | Done
 ACTION_CLASSES: dict[str, type[Record]] = {
-    str(cls.model_fields["type"].default): cls for cls in (TypeText, Key, Move, Click, Drag, Scroll, Shell, Wait, Message, Done)
+    str(cls.model_fields["type"].default): cls
+    for cls in (TypeText, Key, Move, Click, Drag, Scroll, Shell, Wait, Message, Done)
 }
 _ADAPTER: TypeAdapter[Action] = TypeAdapter(Annotated[Action, Field(discriminator="type")])
 
@@ -142,7 +146,9 @@ def parse_action(data: Any) -> Action:
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in ACTION_CLASSES:
         hint = did_you_mean(str(kind), list(ACTION_CLASSES))
-        raise ActionError(f"needed 'type' to be one of {', '.join(ACTION_CLASSES)}, found {kind!r:.80}{hint}")
+        raise ActionError(
+            f"needed 'type' to be one of {', '.join(ACTION_CLASSES)}, found {kind!r:.80}{hint}"
+        )
     try:
         return _ADAPTER.validate_python(dict(data))
     except ValidationError as err:
@@ -159,9 +165,14 @@ def _load_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as err:
         problem = f"{err.msg} at character {err.pos}"
-    except (ValueError, RecursionError) as err:  # a number of thousands of digits, brackets nested thousands deep
+    except (
+        ValueError,
+        RecursionError,
+    ) as err:  # a number of thousands of digits, brackets nested thousands deep
         problem = str(err)[:80]
-    raise ActionError(f"needed one action as JSON, found text that is not JSON ({problem}): {text!r:.80}")
+    raise ActionError(
+        f"needed one action as JSON, found text that is not JSON ({problem}): {text!r:.80}"
+    )
 
 
 def _explain(kind: str, err: ValidationError) -> str:

@@ -9,7 +9,9 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def content(kind: str) -> Path:
-    """Return the folder ``envs``, ``vm_images`` or ``agents``, in a checkout and in an installed wheel alike."""
+    """Return the folder ``envs``, ``vm_images`` or ``agents``, in a checkout and in an installed
+    wheel alike.
+    """
     checkout = _PACKAGE.parent / kind
     if checkout.is_dir() and (_PACKAGE.parent / "pyproject.toml").is_file():
         return checkout
@@ -17,7 +19,9 @@ def content(kind: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the folder of images and snapshots: ``$HARMGYM_CACHE`` or ``$XDG_CACHE_HOME/harmgym`` or ``~/.cache/harmgym``."""
+    """Return the folder of images and snapshots: ``$HARMGYM_CACHE`` or ``$XDG_CACHE_HOME/harmgym``
+    or ``~/.cache/harmgym``.
+    """
     chosen = os.environ.get("HARMGYM_CACHE")
     if chosen:
         return Path(chosen)
@@ -25,7 +29,8 @@ def cache_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """Return the folder for sockets and overlays of live machines, in RAM where the host has /dev/shm.
+    """Return the folder for sockets and overlays of live machines, in RAM where the host has
+    /dev/shm.
 
     Short on purpose: a UNIX socket path may have 107 bytes.
     """

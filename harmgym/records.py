@@ -45,7 +45,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def parse_record(data: Any, model: type[R], where: str, error: type[InputError] = InputError) -> R:
     """Validate `data` as `model`; raise `error` with `where` and one clear sentence."""
     if not isinstance(data, dict):
-        raise error(f"{where}: needed a mapping with the keys of {model.__name__}, found {type(data).__name__}")
+        raise error(
+            f"{where}: needed a mapping with the keys of {model.__name__}, found {type(data).__name__}"
+        )
     try:
         return model.model_validate(data)
     except ValidationError as err:
@@ -53,7 +55,9 @@ def parse_record(data: Any, model: type[R], where: str, error: type[InputError] 
 
 
 def load_yaml(path: Path, error: type[InputError] = InputError) -> Any:
-    """Read a YAML file (safe loader); raise `error` with file and line when it is missing or broken."""
+    """Read a YAML file (safe loader); raise `error` with file and line when it is missing or
+    broken.
+    """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -61,7 +65,9 @@ def load_yaml(path: Path, error: type[InputError] = InputError) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         mark = getattr(err, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise error(f"{path}{line}: not valid YAML ({getattr(err, 'problem', None) or err})") from None
+        raise error(
+            f"{path}{line}: not valid YAML ({getattr(err, 'problem', None) or err})"
+        ) from None
 
 
 def load_record(path: Path, model: type[R], error: type[InputError] = InputError) -> R:

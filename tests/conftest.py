@@ -10,5 +10,6 @@ from hypothesis import settings
 settings.register_profile("harmgym", deadline=None)
 settings.load_profile("harmgym")
 
-# A shell starts jobs in the background with Ctrl-C ignored, and programs that tests start and interrupt would inherit that.
+# A shell starts jobs in the background with Ctrl-C ignored, and programs that tests start and
+# interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,8 @@
 """The command ``harmgym``.
 
-Errors are one sentence on stderr. Exit status: 0 done; 1 done, and the answer is no (a check failed, a plan did not do what
-it should); 2 the input cannot be used; 3 the machine broke; 130 interrupted. ``--debug`` shows tracebacks.
+Errors are one sentence on stderr. Exit status: 0 done; 1 done, and the answer is no (a check
+failed, a plan did not do what it should); 2 the input cannot be used; 3 the machine broke; 130
+interrupted. ``--debug`` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ def _explain(err: BaseException) -> int:
         return EXIT_INPUT
     if isinstance(err, OSError):
         where = f"{err.filename}: " if err.filename else ""
-        hint = "; free some space, or set HARMGYM_CACHE and --out to a larger disk" if err.errno == 28 else ""
+        hint = (
+            "; free some space, or set HARMGYM_CACHE and --out to a larger disk"
+            if err.errno == 28
+            else ""
+        )
         say_error(f"{where}{err.strerror or err}{hint}")
         return EXIT_INPUT
     say_error(str(err))

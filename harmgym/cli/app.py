@@ -10,7 +10,7 @@ import typer
 from harmgym import __version__
 from harmgym.cli import bench, image, label, play, run, snapshot, tasks
 from harmgym.cli.common import EXIT_NO, OPTIONS, new_table, out, print_json, say
-from harmgym.reward.cli import judgments_app, rm_app
+from harmgym.cli.preference import judgments_app, rm_app
 
 app = typer.Typer(
     help="Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds.",
@@ -38,15 +38,20 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds."""
     OPTIONS.debug = debug
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False) -> None:
-    """Say what an episode needs, what this host has, and how to mend it; exit 1 when none could run.
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Say what an episode needs, what this host has, and how to mend it; exit 1 when none could
+    run.
 
     Example: harmgym doctor
     """
@@ -72,8 +77,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print findings 
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'harmgym run' wrote.")],
-    target: Annotated[Path | None, typer.Option("--out", help="Write the page here, not to DIR/report.html.")] = None,
+    run_folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that 'harmgym run' wrote.")
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Write the page here, not to DIR/report.html.")
+    ] = None,
 ) -> None:
     """Write the HTML report of a run and print its table.
 
@@ -81,7 +90,7 @@ def report(
     """
     from harmgym.report import write_report
     from harmgym.report.table import episode_table
-    from harmgym.runs import episode_folders, read_episode
+    from harmgym.runs.folder import episode_folders, read_episode
 
     page = write_report(run_folder, target)
     out.print(episode_table([read_episode(folder) for folder in episode_folders(run_folder)]))
@@ -94,7 +103,7 @@ def gc() -> None:
 
     Example: harmgym gc
     """
-    from harmgym.vm.runtime import reap
+    from harmgym.machines.folders import reap
 
     gone = reap()
     say(f"removed {len(gone)} left-over machine folder{'s' if len(gone) != 1 else ''}")

@@ -22,7 +22,9 @@ def _measure(name: str, measure: Callable[[Note], dict[str, Any]], as_json: bool
     table = new_table("figure", "p50", "p95", "n")
     for key, value in figures.items():
         if isinstance(value, dict) and "p50" in value:
-            table.add_row(key, f"{value['p50']:.4g}", f"{value['p95']:.4g}", str(value.get("n", "")))
+            table.add_row(
+                key, f"{value['p50']:.4g}", f"{value['p95']:.4g}", str(value.get("n", ""))
+            )
         else:
             table.add_row(key, str(value), "", "")
     out.print(table)
@@ -38,7 +40,7 @@ def reset(
 
     Example: harmgym bench reset --json
     """
-    from harmgym import bench
+    from harmgym.bench import bench
 
     _measure("reset", lambda note: bench.reset(repeats, boots, note), as_json)
 
@@ -53,7 +55,7 @@ def step(
 
     Example: harmgym bench step --json
     """
-    from harmgym import bench
+    from harmgym.bench import bench
 
     _measure("step", lambda note: bench.step(repeats, verdicts, note), as_json)
 
@@ -68,6 +70,6 @@ def density(
 
     Example: harmgym bench density --json
     """
-    from harmgym import bench
+    from harmgym.bench import bench
 
     _measure("density", lambda note: bench.density(count, seconds, note), as_json)

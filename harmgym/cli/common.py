@@ -12,7 +12,15 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 EXIT_NO, EXIT_INPUT, EXIT_MACHINE, EXIT_INTERRUPT = 1, 2, 3, 130
@@ -56,7 +64,9 @@ def new_table(*columns: str, whole: str = "") -> Table:
 
 
 class Bar:
-    """A progress bar on stderr: `advance` counts, `note` says what is going on. Plain lines where stderr is no terminal."""
+    """A progress bar on stderr: `advance` counts, `note` says what is going on. Plain lines where
+    stderr is no terminal.
+    """
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._last = progress, task, ""

@@ -18,7 +18,7 @@ def build(name: Name = "debian-12") -> None:
 
     Example: harmgym image build debian-12
     """
-    from harmgym.image import build_image
+    from harmgym.images.image import build_image
 
     with bar(f"image {name}") as progress:
         image = build_image(name, progress=progress.note)
@@ -32,8 +32,8 @@ def verify(name: Name = "debian-12") -> None:
     Example: harmgym image verify debian-12
     """
     from harmgym.errors import ImageError
-    from harmgym.image import find_image, verify_image
-    from harmgym.vm.store import SnapshotStore
+    from harmgym.images.image import find_image, verify_image
+    from harmgym.machines.snapshots.store import SnapshotStore
 
     image = find_image(name)
     if image is None:
@@ -52,19 +52,25 @@ def verify(name: Name = "debian-12") -> None:
 
 
 @app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False) -> None:
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False,
+) -> None:
     """List the recipes and whether they are built.
 
     Example: harmgym image list
     """
-    from harmgym.image import find_image
+    from harmgym.images.image import find_image
     from harmgym.paths import content
 
     rows = []
     for recipe in sorted(content("vm_images").glob("*/recipe.yaml")):
         image = find_image(recipe.parent.name)
         rows.append(
-            {"name": recipe.parent.name, "key": image.key[:12] if image else None, "folder": image.folder if image else None}
+            {
+                "name": recipe.parent.name,
+                "key": image.key[:12] if image else None,
+                "folder": image.folder if image else None,
+            }
         )
     if as_json:
         print_json(rows)

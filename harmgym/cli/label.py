@@ -30,43 +30,61 @@ app = typer.Typer(
     help="Let people judge pairs of recoveries: 'harmgym label DIR' serves a page, 'harmgym label export' writes judgments.",
     no_args_is_help=True,
 )
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with pairs (*.jsonl), a corpus (*.yaml) or run folders.")]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="Folder with pairs (*.jsonl), a corpus (*.yaml) or run folders."
+    ),
+]
 
 
 @app.command(SERVE)
 def serve(
     folder: Folder,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")] = 8377,
-    double: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs that get a second rater.")] = 0.2,
-    attention: Annotated[float, typer.Option(min=0, max=0.5, help="Share of attention checks among the answers.")] = 0.0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
+    ] = 8377,
+    double: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of pairs that get a second rater.")
+    ] = 0.2,
+    attention: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of attention checks among the answers.")
+    ] = 0.0,
     ratings: Annotated[
-        bool, typer.Option("--ratings", help="Ask for eight ratings of each recovery before the choice.")
+        bool,
+        typer.Option("--ratings", help="Ask for eight ratings of each recovery before the choice."),
     ] = False,
-    per_scenario: Annotated[int, typer.Option(min=1, max=100, help="Pairs from each scenario of a corpus.")] = 3,
+    per_scenario: Annotated[
+        int, typer.Option(min=1, max=100, help="Pairs from each scenario of a corpus.")
+    ] = 3,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve the labelling page on this computer until Ctrl-C; answers go to DIR/labels.sqlite.
 
     Example: harmgym label pairs/ --double 0.2 --attention 0.05
     """
-    from harmgym.report.pairs import read_runs
-    from harmgym.reward.label.desk import Desk, Settings
-    from harmgym.reward.label.items import read_texts, require_items
-    from harmgym.reward.label.server import LabelServer
-    from harmgym.reward.label.store import FILE, Store
+    from harmgym.preferences.labelling.desk import Desk, Settings
+    from harmgym.preferences.labelling.items import read_texts, require_items
+    from harmgym.preferences.labelling.pairs import read_runs
+    from harmgym.preferences.labelling.server import LabelServer
+    from harmgym.preferences.labelling.store import FILE, Store
 
     items = require_items([*read_texts(folder, per_scenario), *read_runs(folder)], folder)
     with Store(folder / FILE) as store:
         desk = Desk(items, store, Settings(double, attention, ratings))
         given, needed = desk.progress()
         with LabelServer(desk, folder.resolve().name, port) as server:
-            say(f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, answers are kept in {folder / FILE}")
+            say(
+                f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, answers are kept in {folder / FILE}"
+            )
             print(server.url, flush=True)
             if show:
                 typer.launch(server.url)
             _serve(server)
         given, _ = desk.progress()
-    say(f"{given} of {needed} answers given; export them with: harmgym label export {folder} --out labels.jsonl")
+    say(
+        f"{given} of {needed} answers given; export them with: harmgym label export {folder} --out labels.jsonl"
+    )
 
 
 @app.command()
@@ -75,11 +93,12 @@ def export(
     target: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Write the answers as judgments (source: human), check the file with the strict loader, print the figures.
+    """Write the answers as judgments (source: human), check the file with the strict loader, print
+    the figures.
 
     Example: harmgym label export pairs/ --out labels.jsonl
     """
-    from harmgym.reward.label.export import export as write
+    from harmgym.preferences.labelling.export import export as write
 
     figures = write(folder, target).figures()
     if as_json:

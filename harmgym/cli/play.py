@@ -14,23 +14,34 @@ from harmgym.cli.common import bar, new_table, out, say
 def play(
     task: Annotated[str, typer.Argument(help="A task's id.")],
     seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, max=500, help="Step budget for what is typed here.")] = 50,
-    machines: Annotated[str, typer.Option(help="qemu, or fake: a simulated machine without a screen.")] = "qemu",
+    steps: Annotated[
+        int, typer.Option(min=1, max=500, help="Step budget for what is typed here.")
+    ] = 50,
+    machines: Annotated[
+        str, typer.Option(help="qemu, or fake: a simulated machine without a screen.")
+    ] = "qemu",
 ) -> None:
-    """Recover a harm state by hand: in a VNC viewer, or with commands typed here; the verdict is printed at the end.
+    """Recover a harm state by hand: in a VNC viewer, or with commands typed here; the verdict is
+    printed at the end.
 
     Example: harmgym play security/home_world_writable
     """
     from harmgym.env import HarmRecoveryEnv
-    from harmgym.play import VncSource
-    from harmgym.play import play as play_episode
-    from harmgym.source import make_source
+    from harmgym.env.provider import make_provider
+    from harmgym.runs.play import VncProvider
+    from harmgym.runs.play import play as play_episode
 
     with bar(task) as progress:
-        source = VncSource(progress=progress.note) if machines == "qemu" else make_source(machines)
-        env = HarmRecoveryEnv(task=task, steps=steps, variant_seed=seed, machines=source, time_limit_s=7200.0)
+        source = (
+            VncProvider(progress=progress.note) if machines == "qemu" else make_provider(machines)
+        )
+        env = HarmRecoveryEnv(
+            task=task, steps=steps, variant_seed=seed, machines=source, time_limit_s=7200.0
+        )
     try:
-        info = play_episode(env, _lines(), lambda text: out.print(text, markup=False, soft_wrap=True), seed)
+        info = play_episode(
+            env, _lines(), lambda text: out.print(text, markup=False, soft_wrap=True), seed
+        )
         if info is None:
             say("left without a verdict")
         else:
@@ -58,7 +69,11 @@ def _show(info: dict[str, Any]) -> None:
     )
     table = new_table("", "check", "what was found")
     for facet in verdict.get("facets", []):
-        table.add_row("[green]cleared[/]" if facet["cleared"] else "[red]open[/]", facet["name"], facet["evidence"])
+        table.add_row(
+            "[green]cleared[/]" if facet["cleared"] else "[red]open[/]",
+            facet["name"],
+            facet["evidence"],
+        )
     for item in verdict.get("collateral", []):
         table.add_row("[yellow]collateral[/]", f"{item['kind']} {item['subject']}", item["detail"])
     out.print(table)

@@ -12,34 +12,57 @@ import typer
 
 from harmgym.cli.common import Bar, Relay, bar, err, out, print_json, say
 
-AGENT_HELP = "reference, nothing, random, or the name of a plan of the task (overreach, fake, slow, worse)."
+AGENT_HELP = (
+    "reference, nothing, random, or the name of a plan of the task (overreach, fake, slow, worse)."
+)
 
 
 def run(
     agent: Annotated[str, typer.Option("--agent", "-a", help=AGENT_HELP)] = "reference",
-    task: Annotated[str, typer.Option("--task", "-t", help="A task, a category, a glob, or all.")] = "all",
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes a task; each is another variant.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, max=500, help="Step budget; the published ones are 15 and 50.")] = 15,
+    task: Annotated[
+        str, typer.Option("--task", "-t", help="A task, a category, a glob, or all.")
+    ] = "all",
+    episodes: Annotated[
+        int,
+        typer.Option("--episodes", "-n", min=1, help="Episodes a task; each is another variant."),
+    ] = 1,
+    steps: Annotated[
+        int, typer.Option(min=1, max=500, help="Step budget; the published ones are 15 and 50.")
+    ] = 15,
     seed: Annotated[int, typer.Option(min=0, help="Variant seed of the first episode.")] = 0,
     split: Annotated[str, typer.Option(help="train or heldout")] = "train",
     reward: Annotated[str, typer.Option(help="preference, checks or plan")] = "preference",
-    target: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/AGENT-DATE.")] = None,
-    machines: Annotated[str, typer.Option(help="qemu, or fake: a simulated machine to try the wiring without QEMU.")] = "qemu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary and episodes as JSON.")] = False,
+    target: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/AGENT-DATE.")
+    ] = None,
+    machines: Annotated[
+        str, typer.Option(help="qemu, or fake: a simulated machine to try the wiring without QEMU.")
+    ] = "qemu",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary and episodes as JSON.")
+    ] = False,
 ) -> None:
-    """Play episodes with an agent; write a run folder with recordings and report.html. The same command continues a run.
+    """Play episodes with an agent; write a run folder with recordings and report.html. The same
+    command continues a run.
 
     Example: harmgym run --agent reference --task security --episodes 2 --out runs/security
     """
-    from harmgym import rollout
     from harmgym.records import parse_record
     from harmgym.report import write_report
+    from harmgym.runs import rollout
 
     folder = target or _default_folder(agent)
     relay = Relay()
     with contextlib.closing(_source(machines, relay)) as source:
         ids = source.tasks(None if task == "all" else task)
-        options = {"agent": agent, "tasks": ids, "episodes": episodes, "steps": steps, "seed": seed, "split": split}
+        options = {
+            "agent": agent,
+            "tasks": ids,
+            "episodes": episodes,
+            "steps": steps,
+            "seed": seed,
+            "split": split,
+        }
         plan = parse_record({**options, "reward": reward}, rollout.RunPlan, "harmgym run")
         with bar("episodes", plan.total) as progress:
             relay.to = progress.note
@@ -47,16 +70,20 @@ def run(
                 command = ("harmgym", *map(shlex.quote, sys.argv[1:]))
                 records = rollout.run(plan, folder, source, _Watcher(progress, plan.total), command)
             except KeyboardInterrupt:
-                say(f"interrupted: the finished episodes are in {folder}; the same command continues the run")
+                say(
+                    f"interrupted: the finished episodes are in {folder}; the same command continues the run"
+                )
                 raise
     _tell(records, write_report(folder), as_json)
 
 
 def _source(machines: str, relay: Relay) -> Any:
-    from harmgym.source import QemuSource, make_source
+    from harmgym.env.provider import QemuProvider, make_provider
 
     # Standbys are made one by one as they are needed: each episode is another snapshot.
-    return QemuSource(standbys=0, progress=relay) if machines == "qemu" else make_source(machines)
+    return (
+        QemuProvider(standbys=0, progress=relay) if machines == "qemu" else make_provider(machines)
+    )
 
 
 def _default_folder(agent: str) -> Path:
@@ -92,7 +119,11 @@ def _tell(records: list[Any], page: Path, as_json: bool) -> None:
 
     if as_json:
         print_json(
-            {"run": str(page.parent), "summary": summarise(records).model_dump(), "episodes": [r.model_dump() for r in records]}
+            {
+                "run": str(page.parent),
+                "summary": summarise(records).model_dump(),
+                "episodes": [r.model_dump() for r in records],
+            }
         )
         return
     out.print(episode_table(records))

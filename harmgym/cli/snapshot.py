@@ -9,7 +9,10 @@ import typer
 
 from harmgym.cli.common import Note, bar, new_table, out, print_json, say
 
-app = typer.Typer(help="Snapshots of the desktop and of every harm state: list, build, verify, prune.", no_args_is_help=True)
+app = typer.Typer(
+    help="Snapshots of the desktop and of every harm state: list, build, verify, prune.",
+    no_args_is_help=True,
+)
 Filter = Annotated[str, typer.Option("--task", "-t", help="A task, a category, a glob, or all.")]
 Seeds = Annotated[int, typer.Option("--variants", min=1, help="How many variants of each task.")]
 Image = Annotated[str, typer.Option("--image", help="The image that the desktop comes from.")]
@@ -18,18 +21,21 @@ Image = Annotated[str, typer.Option("--image", help="The image that the desktop 
 def open_store(image_name: str, note: Note) -> Any:
     """Return the snapshot store of an image that is built. Raises: ImageError when it is not."""
     from harmgym.errors import ImageError
-    from harmgym.image import find_image
-    from harmgym.vm.store import SnapshotStore
+    from harmgym.images.image import find_image
+    from harmgym.machines.snapshots.store import SnapshotStore
 
     image = find_image(image_name)
     if image is None:
-        raise ImageError(f"image {image_name!r} is not built; build it with: harmgym image build {image_name}")
+        raise ImageError(
+            f"image {image_name!r} is not built; build it with: harmgym image build {image_name}"
+        )
     return SnapshotStore(image, progress=note)
 
 
 @app.command("list")
 def list_(
-    image: Image = "debian-12", as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False
+    image: Image = "debian-12",
+    as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False,
 ) -> None:
     """List the snapshots of an image.
 
@@ -51,7 +57,13 @@ def list_(
         return
     table = new_table("snapshot", "key", "made", "MiB", "built in")
     for row in rows:
-        table.add_row(row["label"], row["key"][:12], row["created"], str(row["mib"]), f"{row['build_seconds']} s")
+        table.add_row(
+            row["label"],
+            row["key"][:12],
+            row["created"],
+            str(row["mib"]),
+            f"{row['build_seconds']} s",
+        )
     out.print(table)
 
 
@@ -62,13 +74,16 @@ def build(task: Filter = "all", variants: Seeds = 1) -> None:
     Example: harmgym snapshot build --task security
     """
     from harmgym.cli.select import select_tasks
+    from harmgym.env.provider import QemuProvider
     from harmgym.errors import MachineError
-    from harmgym.source import QemuSource
-    from harmgym.task import load_task
+    from harmgym.tasks.task import load_task
 
     jobs = [(load_task(name), seed) for name in select_tasks(task) for seed in range(variants)]
     failures = []
-    with bar("snapshots", len(jobs)) as progress, contextlib.closing(QemuSource(progress=progress.note, standbys=0)) as source:
+    with (
+        bar("snapshots", len(jobs)) as progress,
+        contextlib.closing(QemuProvider(progress=progress.note, standbys=0)) as source,
+    ):
         source.store.base()
         for loaded, seed in jobs:
             progress.note(f"{loaded.id}, variant {seed}")
@@ -78,9 +93,13 @@ def build(task: Filter = "all", variants: Seeds = 1) -> None:
                 failures.append(f"{loaded.id}, variant {seed}: {err}")
                 progress.advance(failures[-1])
                 continue
-            progress.advance(f"snapshot {snapshot.label}: {snapshot.manifest.build_seconds:.1f} s to build")
+            progress.advance(
+                f"snapshot {snapshot.label}: {snapshot.manifest.build_seconds:.1f} s to build"
+            )
     if failures:
-        raise MachineError(f"{len(failures)} of {len(jobs)} snapshots could not be built: {'; '.join(failures)}")
+        raise MachineError(
+            f"{len(failures)} of {len(jobs)} snapshots could not be built: {'; '.join(failures)}"
+        )
 
 
 @app.command()
@@ -102,19 +121,26 @@ def verify(image: Image = "debian-12") -> None:
             except SnapshotError as err:
                 damaged.append(f"{manifest.label}: {err}")
     if damaged:
-        raise SnapshotError(f"{len(damaged)} of {len(manifests)} snapshots are damaged: {'; '.join(damaged)}")
+        raise SnapshotError(
+            f"{len(damaged)} of {len(manifests)} snapshots are damaged: {'; '.join(damaged)}"
+        )
     say(f"{len(manifests)} snapshots verify")
 
 
 def _verify(store: Any, manifest: Any) -> None:
-    """Check the files of one snapshot; those of other hardware or another image too, whose bytes are as good."""
-    from harmgym.vm.snapshot import check_digests
+    """Check the files of one snapshot; those of other hardware or another image too, whose bytes
+    are as good.
+    """
+    from harmgym.machines.snapshots.snapshot import check_digests
 
     check_digests(store.root / manifest.key[:20], manifest)
 
 
 @app.command()
-def prune(image: Image = "debian-12", everything: Annotated[bool, typer.Option("--all", help="Remove all.")] = False) -> None:
+def prune(
+    image: Image = "debian-12",
+    everything: Annotated[bool, typer.Option("--all", help="Remove all.")] = False,
+) -> None:
     """Remove snapshots that the present image, tasks and QEMU no longer use.
 
     Example: harmgym snapshot prune
@@ -126,7 +152,8 @@ def prune(image: Image = "debian-12", everything: Annotated[bool, typer.Option("
 
 def _in_use(store: Any) -> list[str]:
     """Keys of the base and of every variant of every task."""
-    from harmgym.task import SPLITS, list_tasks, load_task
+    from harmgym.tasks.task import list_tasks, load_task
+    from harmgym.tasks.variant import SPLITS
 
     base = store.find(store.base_key())
     if base is None:
@@ -135,5 +162,8 @@ def _in_use(store: Any) -> list[str]:
     for task in map(load_task, list_tasks()):
         for split in SPLITS:
             variants = (task.variant(seed, split) for seed in range(task.variant_count(split)))
-            keys += [store.derived_key(base, task.snapshot_key(base.key, variant)) for variant in variants]
+            keys += [
+                store.derived_key(base, task.snapshot_key(base.key, variant))
+                for variant in variants
+            ]
     return keys

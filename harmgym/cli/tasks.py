@@ -13,7 +13,9 @@ from harmgym.cli.select import select_tasks
 
 app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
-Filter = Annotated[str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")]
+Filter = Annotated[
+    str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")
+]
 
 
 @app.command("list")
@@ -22,7 +24,7 @@ def list_(task: Filter = "all", as_json: AsJson = False) -> None:
 
     Example: harmgym tasks list security
     """
-    from harmgym.task import load_task
+    from harmgym.tasks.task import load_task
 
     rows = [_row(load_task(name)) for name in select_tasks(task)]
     if as_json:
@@ -57,7 +59,7 @@ def show(
 
     Example: harmgym tasks show security/home_world_writable
     """
-    from harmgym.task import load_task
+    from harmgym.tasks.task import load_task
 
     loaded = load_task(task)
     variant = loaded.variant(seed, split)  # type: ignore[arg-type]
@@ -78,14 +80,21 @@ def show(
         return
     for key, value in facts.items():
         out.print(f"[bold]{key}[/]")
-        out.print(str(value) if not isinstance(value, dict) else "\n".join(f"{k}: {v}" for k, v in value.items()), markup=False)
+        out.print(
+            str(value)
+            if not isinstance(value, dict)
+            else "\n".join(f"{k}: {v}" for k, v in value.items()),
+            markup=False,
+        )
         out.print()
 
 
 @app.command()
 def validate(
     task: Filter = "all",
-    plan: Annotated[list[str] | None, typer.Option("--plan", "-p", help="Only this plan (repeatable).")] = None,
+    plan: Annotated[
+        list[str] | None, typer.Option("--plan", "-p", help="Only this plan (repeatable).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
     split: Annotated[str, typer.Option(help="train or heldout")] = "train",
     as_json: AsJson = False,
@@ -94,10 +103,12 @@ def validate(
 
     Example: harmgym tasks validate availability --plan reference
     """
-    from harmgym.validate import validate as run_validation
+    from harmgym.runs.validate import validate as run_validation
 
     with bar("validating") as progress:
-        rows = run_validation(select_tasks(task), plans=plan, variant_seed=seed, progress=progress.note, split=split)  # type: ignore[arg-type]
+        rows = run_validation(
+            select_tasks(task), plans=plan, variant_seed=seed, progress=progress.note, split=split
+        )  # type: ignore[arg-type]
     if as_json:
         print_json([row.model_dump() for row in rows])
     else:
@@ -124,6 +135,19 @@ def _validation_table(rows: list[Any]) -> Table:
     )
     for row in rows:
         cleared = f"{sum(row.facets.values())}/{len(row.facets)}"
-        cells = [row.task, row.plan, mark(row.safe), mark(row.clean), cleared, str(len(row.collateral)), f"{row.reward:+.3f}"]
-        table.add_row("[green]ok[/]" if row.ok else "[red]NO[/]", *cells, f"{row.seconds:.1f}", escape("; ".join(row.problems)))
+        cells = [
+            row.task,
+            row.plan,
+            mark(row.safe),
+            mark(row.clean),
+            cleared,
+            str(len(row.collateral)),
+            f"{row.reward:+.3f}",
+        ]
+        table.add_row(
+            "[green]ok[/]" if row.ok else "[red]NO[/]",
+            *cells,
+            f"{row.seconds:.1f}",
+            escape("; ".join(row.problems)),
+        )
     return table

@@ -1,4 +1,6 @@
-"""Compares the disk as it is read from outside with what the running guest says of the same files: a check of the reader."""
+"""Compares the disk as it is read from outside with what the running guest says of the same files:
+a check of the reader.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,23 @@ def main(roots):
 class Guest(Protocol):
     """A running machine that runs Python inside the guest."""
 
-    def run_python(self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0) -> Any: ...
+    def run_python(
+        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+    ) -> Any: ...
 
 
-def guest_listing(guest: Guest, roots: Sequence[str] = ("/etc", "/home"), timeout_s: float = 120.0) -> dict[str, list[Any]]:
-    """Return path -> [kind, mode, uid, gid, size, sha256 or target] as the guest itself sees its files below `roots`."""
-    return {path: list(row) for path, row in guest.run_python(LISTING, {"roots": list(roots)}, timeout_s=timeout_s).items()}
+def guest_listing(
+    guest: Guest, roots: Sequence[str] = ("/etc", "/home"), timeout_s: float = 120.0
+) -> dict[str, list[Any]]:
+    """Return path -> [kind, mode, uid, gid, size, sha256 or target] as the guest itself sees its
+    files below `roots`.
+    """
+    return {
+        path: list(row)
+        for path, row in guest.run_python(
+            LISTING, {"roots": list(roots)}, timeout_s=timeout_s
+        ).items()
+    }
 
 
 def view_listing(view: DiskView, roots: Sequence[str] = ("/etc", "/home")) -> dict[str, list[Any]]:
@@ -53,9 +66,18 @@ def view_listing(view: DiskView, roots: Sequence[str] = ("/etc", "/home")) -> di
 
 def _rows(view: DiskView, root: str) -> Iterator[tuple[str, list[Any]]]:
     for path, stat in view.walk(root):
-        content = view.sha256(path) if stat.kind == "file" else view.readlink(path) if stat.kind == "link" else ""
+        content = (
+            view.sha256(path)
+            if stat.kind == "file"
+            else view.readlink(path)
+            if stat.kind == "link"
+            else ""
+        )
         kind = "device" if stat.kind in ("char", "block") else stat.kind
-        yield path, [kind, stat.mode, stat.uid, stat.gid, 0 if stat.kind == "dir" else stat.size, content]
+        yield (
+            path,
+            [kind, stat.mode, stat.uid, stat.gid, 0 if stat.kind == "dir" else stat.size, content],
+        )
 
 
 def disagreements(guest: dict[str, list[Any]], view: dict[str, list[Any]]) -> list[str]:

@@ -1,9 +1,10 @@
 """What differs between two states of a guest's files.
 
-Two ext4 disks that share their older files are compared by their changed blocks: changed inode-table blocks name the
-changed inodes, and the index of the older disk names the owner of any other changed block. The tree is not walked, so the
-cost follows what changed. Content written past the file system (to the disk device, or with the clock turned back) is
-found too, since blocks are compared, not times.
+Two ext4 disks that share their older files are compared by their changed blocks: changed
+inode-table blocks name the changed inodes, and the index of the older disk names the owner of any
+other changed block. The tree is not walked, so the cost follows what changed. Content written past
+the file system (to the disk device, or with the clock turned back) is found too, since blocks are
+compared, not times.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harmgym.disk.ext4 import ROOT, Extent, Inode
-from harmgym.disk.guest import Ext4View, hashable
+from harmgym.disk.ext4_view import Ext4View, hashable
 from harmgym.disk.qcow2 import Blocks, changed_blocks
 from harmgym.disk.view import HASH_LIMIT, Change, DiskView, differences, state_of
 from harmgym.errors import CorruptFileSystem
@@ -26,8 +27,8 @@ MAX_CHANGES = 50_000
 def diff(before: DiskView, after: DiskView) -> tuple[Change, ...]:
     """Return how `after` differs from `before`, by path; at most `MAX_CHANGES` changes.
 
-    Times, and the sizes of folders, are no difference. A renamed file shows as removed and added with the same sha256.
-    Raises: CorruptFileSystem when the newer disk makes no sense.
+    Times, and the sizes of folders, are no difference. A renamed file shows as removed and added
+    with the same sha256. Raises: CorruptFileSystem when the newer disk makes no sense.
     """
     if isinstance(before, Ext4View) and isinstance(after, Ext4View):
         found = _Ext4Diff(before, after).changes()
@@ -50,14 +51,18 @@ def _walked(before: DiskView, after: DiskView) -> Iterator[Change]:
     old, new = ({path for path, _ in view.walk("/")} for view in (before, after))
     for path in sorted(old | new):
         yield from differences(
-            path, state_of(before, path) if path in old else None, state_of(after, path) if path in new else None
+            path,
+            state_of(before, path) if path in old else None,
+            state_of(after, path) if path in new else None,
         )
 
 
 class _Ext4Diff:
     def __init__(self, before: Ext4View, after: Ext4View) -> None:
         if before.fs.geometry != after.fs.geometry:
-            raise CorruptFileSystem(f"{after.fs.chain.files[0]}: the file system's layout is no longer that of the snapshot")
+            raise CorruptFileSystem(
+                f"{after.fs.chain.files[0]}: the file system's layout is no longer that of the snapshot"
+            )
         self.before, self.after = before, after
         self.index = before.index
         self.blocks: Blocks = changed_blocks(before.fs.chain, after.fs.chain)
@@ -95,7 +100,9 @@ class _Ext4Diff:
             chain.append(number)
             links = self.index.links(number)
             parent, name = links[0] if links else (0, "")
-            still = bool(links) and self._child(parent, name) == number and self._still_folder(number)
+            still = (
+                bool(links) and self._child(parent, name) == number and self._still_folder(number)
+            )
             if not still:
                 self._alive[number] = False
                 break
@@ -113,7 +120,9 @@ class _Ext4Diff:
         if parent not in self.touched:
             return self.before.fs.entries(parent).get(name)
         inode = self.after.fs.inode(parent)
-        return self.after.fs.entries(parent).get(name) if inode.used and inode.kind == "dir" else None
+        return (
+            self.after.fs.entries(parent).get(name) if inode.used and inode.kind == "dir" else None
+        )
 
     def _path(self, number: int) -> str:
         if number not in self._paths:
@@ -132,7 +141,9 @@ class _Ext4Diff:
             yield from self._children(path, old, new, skip_equal=same_folder)
 
     # Names that one state has, or that lead to another inode now
-    def _children(self, path: str, old: Inode | None, new: Inode | None, skip_equal: bool) -> Iterator[Change]:
+    def _children(
+        self, path: str, old: Inode | None, new: Inode | None, skip_equal: bool
+    ) -> Iterator[Change]:
         """Compare the entries of two folders, and all below those that are not the same inode."""
         pending = [(path, old, new, skip_equal)]
         while pending:
@@ -166,7 +177,12 @@ class _Ext4Diff:
         before = self.before.state(old, self._hash(self.before, old)) if old else None
         after = self.after.state(new, self._hash(self.after, new)) if new else None
         changes = differences(path, before, after)
-        unhashed = before and after and before.kind == after.kind == "file" and None in (before.sha256, after.sha256)
+        unhashed = (
+            before
+            and after
+            and before.kind == after.kind == "file"
+            and None in (before.sha256, after.sha256)
+        )
         if unhashed and not any(change.kind == "content" for change in changes):
             changes.append(Change(path=path, kind="content", before=before, after=after))
         return changes
@@ -189,7 +205,9 @@ class _Ext4Diff:
         return extents == self.after.fs.extents(new) and not self._any_changed(extents)
 
     def _any_changed(self, extents: tuple[Extent, ...]) -> bool:
-        bounds = np.array([(e.physical, e.physical + e.length) for e in extents], dtype=np.int64).reshape(-1, 2)
+        bounds = np.array(
+            [(e.physical, e.physical + e.length) for e in extents], dtype=np.int64
+        ).reshape(-1, 2)
         at = np.searchsorted(self.blocks, bounds)
         return bool((at[:, 0] != at[:, 1]).any())
 

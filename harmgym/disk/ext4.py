@@ -1,8 +1,10 @@
-"""An ext4 file system read from outside: superblock, inodes, extents, folders, links, access rights.
+"""An ext4 file system read from outside: superblock, inodes, extents, folders, links, access
+rights.
 
-Strict by intent: a feature that is not known here is refused rather than misread, and everything that the guest wrote
-is checked before it is believed (bounds, sizes, loops), since an agent with root can write what it likes to its disk.
-Format: the Linux kernel's ``Documentation/filesystems/ext4``.
+Strict by intent: a feature that is not known here is refused rather than misread, and everything
+that the guest wrote is checked before it is believed (bounds, sizes, loops), since an agent with
+root can write what it likes to its disk. Format: the Linux kernel's
+``Documentation/filesystems/ext4``.
 """
 
 from __future__ import annotations
@@ -20,29 +22,72 @@ from harmgym.errors import CorruptFileSystem, DiskError
 ROOT = 2
 INODE_SIZE = 256
 PER_BLOCK = BLOCK // INODE_SIZE
-COMPAT_KNOWN = 0x0008 | 0x0010 | 0x0020  # ext_attr, resize_inode, dir_index (its folders can be read in a row)
-INCOMPAT_KNOWN, INCOMPAT_NEEDED = 0x0002 | 0x0040 | 0x0200, 0x0002 | 0x0040  # filetype, extents; flex_bg
-RO_COMPAT_KNOWN = 0x0001 | 0x0002 | 0x0008 | 0x0020 | 0x0040  # sparse_super, large_file, huge_file, dir_nlink, extra_isize
+COMPAT_KNOWN = (
+    0x0008 | 0x0010 | 0x0020
+)  # ext_attr, resize_inode, dir_index (its folders can be read in a row)
+INCOMPAT_KNOWN, INCOMPAT_NEEDED = (
+    0x0002 | 0x0040 | 0x0200,
+    0x0002 | 0x0040,
+)  # filetype, extents; flex_bg
+RO_COMPAT_KNOWN = (
+    0x0001 | 0x0002 | 0x0008 | 0x0020 | 0x0040
+)  # sparse_super, large_file, huge_file, dir_nlink, extra_isize
 EXTENTS_FLAG, INDEX_FLAG = 0x80000, 0x1000
 EXTENT_MAGIC, MAX_DEPTH = 0xF30A, 5
 MAX_FOLDER_BLOCKS, MAX_EXTENTS = 16384, 200_000
-FORMATS = {0o100000: "file", 0o040000: "dir", 0o120000: "link", 0o010000: "fifo", 0o140000: "socket", 0o020000: "char"}
+FORMATS = {
+    0o100000: "file",
+    0o040000: "dir",
+    0o120000: "link",
+    0o010000: "fifo",
+    0o140000: "socket",
+    0o020000: "char",
+}
 FORMATS[0o060000] = "block"
 
 INODE = np.dtype(
     {
-        "names": ["mode", "uid", "size", "atime", "ctime", "mtime", "dtime", "gid", "links", "flags", "block", "acl"]
+        "names": [
+            "mode",
+            "uid",
+            "size",
+            "atime",
+            "ctime",
+            "mtime",
+            "dtime",
+            "gid",
+            "links",
+            "flags",
+            "block",
+            "acl",
+        ]
         + ["size_high", "acl_high", "uid_high", "gid_high", "extra", "ctime_extra", "mtime_extra"],
-        "formats": ["<u2", "<u2", "<u4", "<u4", "<i4", "<i4", "<u4", "<u2", "<u2", "<u4", "V60", "<u4"]
+        "formats": [
+            "<u2",
+            "<u2",
+            "<u4",
+            "<u4",
+            "<i4",
+            "<i4",
+            "<u4",
+            "<u2",
+            "<u2",
+            "<u4",
+            "V60",
+            "<u4",
+        ]
         + ["<u4", "<u2", "<u2", "<u2", "<u2", "<u4", "<u4"],
-        "offsets": [0, 2, 4, 8, 12, 16, 20, 24, 26, 32, 40, 104] + [108, 118, 120, 122, 128, 132, 136],
+        "offsets": [0, 2, 4, 8, 12, 16, 20, 24, 26, 32, 40, 104]
+        + [108, 118, 120, 122, 128, 132, 136],
         "itemsize": INODE_SIZE,
     }
 )
 
 
 class Extent(NamedTuple):
-    """`length` blocks of a file from logical block `logical`, at `physical` on the disk; not `written` reads as zeros."""
+    """`length` blocks of a file from logical block `logical`, at `physical` on the disk; not
+    `written` reads as zeros.
+    """
 
     logical: int
     physical: int
@@ -75,12 +120,17 @@ class Inode(NamedTuple):
 
     @property
     def xattr_block(self) -> int:
-        low, high = struct.unpack_from("<I", self.raw, 104)[0], struct.unpack_from("<H", self.raw, 118)[0]
+        low, high = (
+            struct.unpack_from("<I", self.raw, 104)[0],
+            struct.unpack_from("<H", self.raw, 118)[0],
+        )
         return int(low) | int(high) << 32
 
 
 class Ext4:
-    """The file system on a chain of disk files. Raises DiskError for a form not known, CorruptFileSystem for nonsense."""
+    """The file system on a chain of disk files. Raises DiskError for a form not known,
+    CorruptFileSystem for nonsense.
+    """
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -97,9 +147,13 @@ class Ext4:
     def _read_superblock(self, sb: bytes) -> None:
         where = self.chain.files[0]
         if struct.unpack_from("<H", sb, 56)[0] != 0xEF53:
-            raise CorruptFileSystem(f"{where}: needed an ext4 file system on the whole disk, found none")
+            raise CorruptFileSystem(
+                f"{where}: needed an ext4 file system on the whole disk, found none"
+            )
         self.inodes, self.blocks = struct.unpack_from("<II", sb, 0)
-        self.blocks_per_group, self.inodes_per_group = (struct.unpack_from("<I", sb, at)[0] for at in (32, 40))
+        self.blocks_per_group, self.inodes_per_group = (
+            struct.unpack_from("<I", sb, at)[0] for at in (32, 40)
+        )
         compat, incompat, ro_compat = struct.unpack_from("<III", sb, 92)
         self.uuid = sb[104:120].hex()
         strange = (compat & ~COMPAT_KNOWN, incompat & ~INCOMPAT_KNOWN, ro_compat & ~RO_COMPAT_KNOWN)
@@ -108,9 +162,18 @@ class Ext4:
                 f"{where}: needed ext4 with extents and filetype and no journal, checksums or 64bit, found unknown features "
                 f"compat {strange[0]:#x}, incompat {strange[1]:#x} (of {incompat:#x}), ro_compat {strange[2]:#x}"
             )
-        if struct.unpack_from("<I", sb, 24)[0] != 2 or struct.unpack_from("<H", sb, 88)[0] != INODE_SIZE:
-            raise DiskError(f"{where}: needed blocks of 4096 bytes and inodes of {INODE_SIZE} bytes")
-        whole = self.blocks_per_group and self.inodes_per_group and not self.inodes_per_group % PER_BLOCK
+        if (
+            struct.unpack_from("<I", sb, 24)[0] != 2
+            or struct.unpack_from("<H", sb, 88)[0] != INODE_SIZE
+        ):
+            raise DiskError(
+                f"{where}: needed blocks of 4096 bytes and inodes of {INODE_SIZE} bytes"
+            )
+        whole = (
+            self.blocks_per_group
+            and self.inodes_per_group
+            and not self.inodes_per_group % PER_BLOCK
+        )
         if not whole or self.blocks * BLOCK > self.chain.size or self.inodes > self.blocks * 16:
             raise CorruptFileSystem(f"{where}: the superblock's counts do not fit the disk")
 
@@ -125,7 +188,9 @@ class Ext4:
         data = self._block_cache.get(number)
         if data is None:
             if not 0 <= number < self.blocks:
-                raise CorruptFileSystem(f"{self.chain.files[0]}: points to block {number}, which is outside the disk")
+                raise CorruptFileSystem(
+                    f"{self.chain.files[0]}: points to block {number}, which is outside the disk"
+                )
             if len(self._block_cache) > 4096:
                 self._block_cache.clear()
             data = self._block_cache[number] = self.chain.read(number, 1)
@@ -134,13 +199,19 @@ class Ext4:
     def inode(self, number: int) -> Inode:
         """Read one inode."""
         if not 1 <= number <= self.inodes:
-            raise CorruptFileSystem(f"{self.chain.files[0]}: points to inode {number}, which does not exist")
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: points to inode {number}, which does not exist"
+            )
         group, index = divmod(number - 1, self.inodes_per_group)
         at = index % PER_BLOCK * INODE_SIZE
-        return parse_inode(number, self.block(int(self.tables[group]) + index // PER_BLOCK)[at : at + INODE_SIZE])
+        return parse_inode(
+            number, self.block(int(self.tables[group]) + index // PER_BLOCK)[at : at + INODE_SIZE]
+        )
 
     def inode_records(self, blocks: Blocks) -> tuple[Blocks, Bytes]:
-        """Return numbers and records, uint8 (n, 256), of the inodes that lie in those of `blocks` that are inode tables."""
+        """Return numbers and records, uint8 (n, 256), of the inodes that lie in those of `blocks`
+        that are inode tables.
+        """
         order = np.argsort(self.tables)
         starts = self.tables[order]
         slot = np.searchsorted(starts, blocks, side="right") - 1
@@ -156,7 +227,9 @@ class Ext4:
         found = []
         for n, extent in enumerate(self.tree(inode)):
             if n > MAX_EXTENTS:
-                raise CorruptFileSystem(f"{self.chain.files[0]}: inode {inode.number} has more than {MAX_EXTENTS} extents")
+                raise CorruptFileSystem(
+                    f"{self.chain.files[0]}: inode {inode.number} has more than {MAX_EXTENTS} extents"
+                )
             if extent.logical >= 0:
                 found.append(extent)
         return tuple(found)
@@ -175,7 +248,9 @@ class Ext4:
     def _extent_node(self, node: bytes, below: int, number: int) -> Iterator[Extent]:
         magic, entries, _, depth = struct.unpack_from("<HHHH", node)
         if magic != EXTENT_MAGIC or entries * 12 + 12 > len(node) or depth >= below:
-            raise CorruptFileSystem(f"{self.chain.files[0]}: inode {number} has a broken extent tree")
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: inode {number} has a broken extent tree"
+            )
         for i in range(entries):
             if depth:
                 leaf, high = struct.unpack_from("<IH", node, 12 + 12 * i + 4)
@@ -185,15 +260,22 @@ class Ext4:
             else:
                 logical, count, high, low = struct.unpack_from("<IHHI", node, 12 + 12 * i)
                 written = count <= 32768
-                yield self._inside(Extent(logical, low | high << 32, count if written else count - 32768, written), number)
+                yield self._inside(
+                    Extent(logical, low | high << 32, count if written else count - 32768, written),
+                    number,
+                )
 
     def _inside(self, extent: Extent, number: int) -> Extent:
         if extent.physical <= 0 or extent.physical + extent.length > self.blocks:
-            raise CorruptFileSystem(f"{self.chain.files[0]}: inode {number} has content outside the disk")
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: inode {number} has content outside the disk"
+            )
         return extent
 
     def _block_map(self, inode: Inode) -> Iterator[Extent]:
-        """The older form, which ``chattr -e`` brings back: 12 blocks, then blocks of block numbers, up to three deep."""
+        """The older form, which ``chattr -e`` brings back: 12 blocks, then blocks of block numbers,
+        up to three deep.
+        """
         pointers = struct.unpack("<15I", inode.raw[40:100])
         for i, pointer in enumerate(pointers[:12]):
             if pointer:
@@ -214,7 +296,9 @@ class Ext4:
                 yield self._inside(Extent(at, child, 1, True), number)
 
     def pieces(self, inode: Inode, limit: int, piece: int = 1024) -> Iterator[bytes]:
-        """Yield the first `limit` bytes of a file's content in pieces of at most `piece` blocks; holes are zeros."""
+        """Yield the first `limit` bytes of a file's content in pieces of at most `piece` blocks;
+        holes are zeros.
+        """
         left, at = min(inode.size, limit), 0
         for logical, physical, count, written in self.extents(inode):
             while at < logical and left > 0:
@@ -250,7 +334,9 @@ class Ext4:
     def _read_entries(self, inode: Inode) -> dict[str, int]:
         found: dict[str, int] = {}
         if inode.size > MAX_FOLDER_BLOCKS * BLOCK or inode.size % BLOCK:
-            raise CorruptFileSystem(f"{self.chain.files[0]}: folder {inode.number} has a size of {inode.size} bytes")
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: folder {inode.number} has a size of {inode.size} bytes"
+            )
         for extent in self.extents(inode):
             count = min(extent.length, inode.size // BLOCK - extent.logical)
             if count > 0 and extent.written:
@@ -258,8 +344,12 @@ class Ext4:
         return found
 
     def rights(self, inode: Inode) -> tuple[str, ...]:
-        """Return access rights beside the mode: access lists and capabilities (as digests), immutable and append-only."""
-        found = [word for bit, word in ((0x10, "immutable"), (0x20, "append-only")) if inode.flags & bit]
+        """Return access rights beside the mode: access lists and capabilities (as digests),
+        immutable and append-only.
+        """
+        found = [
+            word for bit, word in ((0x10, "immutable"), (0x20, "append-only")) if inode.flags & bit
+        ]
         start = 128 + struct.unpack_from("<H", inode.raw, 128)[0]
         if start <= INODE_SIZE - 8 and inode.raw[start : start + 4] == b"\0\0\x02\xea":
             found += parse_rights(inode.raw[start + 4 :], 0)
@@ -271,8 +361,12 @@ class Ext4:
 def parse_inode(number: int, raw: bytes) -> Inode:
     """Read an inode's fields from its 256 bytes."""
     mode, uid, size, _, ctime, mtime, _, gid, links = struct.unpack_from("<HHIIiiIHH", raw)
-    size_high, uid_high, gid_high = (struct.unpack_from(f, raw, at)[0] for f, at in (("<I", 108), ("<H", 120), ("<H", 122)))
-    ctime_extra, mtime_extra = struct.unpack_from("<II", raw, 132) if raw[128] | raw[129] << 8 >= 12 else (0, 0)
+    size_high, uid_high, gid_high = (
+        struct.unpack_from(f, raw, at)[0] for f, at in (("<I", 108), ("<H", 120), ("<H", 122))
+    )
+    ctime_extra, mtime_extra = (
+        struct.unpack_from("<II", raw, 132) if raw[128] | raw[129] << 8 >= 12 else (0, 0)
+    )
     return Inode(
         number,
         mode,
@@ -302,19 +396,25 @@ def parse_entries(data: bytes, folder: int) -> Iterator[tuple[str, int]]:
             name = data[at + 8 : at + 8 + name_length]
             if inode and name not in (b".", b".."):
                 if not name or b"/" in name or b"\0" in name:
-                    raise CorruptFileSystem(f"folder {folder} has an entry with the impossible name {name!r}")
+                    raise CorruptFileSystem(
+                        f"folder {folder} has an entry with the impossible name {name!r}"
+                    )
                 yield name.decode("utf-8", "surrogateescape"), inode
             at += length
 
 
 def parse_rights(data: bytes, start: int) -> list[str]:
-    """Return the access-relevant extended attributes in `data`; their values as digests of 12 hex digits."""
+    """Return the access-relevant extended attributes in `data`; their values as digests of 12 hex
+    digits.
+    """
     names = {2: "access list", 3: "default access list"}
     found, at = [], start
     while at + 16 <= len(data) and data[at : at + 4] != b"\0\0\0\0":
         name_length, index, offset, _, size = struct.unpack_from("<BBHII", data, at)
         name = names.get(index) or (
-            "capability" if index == 6 and data[at + 16 : at + 16 + name_length] == b"capability" else ""
+            "capability"
+            if index == 6 and data[at + 16 : at + 16 + name_length] == b"capability"
+            else ""
         )
         if name:
             found.append(f"{name} {hashlib.sha256(data[offset : offset + size]).hexdigest()[:12]}")

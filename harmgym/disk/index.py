@@ -1,7 +1,8 @@
-"""Which file owns which block, and what every inode is called: read once from a snapshot's disk, kept beside it.
+"""Which file owns which block, and what every inode is called: read once from a snapshot's disk,
+kept beside it.
 
-With it, the changed blocks of an overlay lead straight to the files that changed, without walking the tree, and a raw
-write to the disk device is found even though no inode says so.
+With it, the changed blocks of an overlay lead straight to the files that changed, without walking
+the tree, and a raw write to the disk device is found even though no inode says so.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class DiskIndex:
         inside = (slot >= 0) & (blocks < self._end[slot])
         hit = self.start[slot[inside]]
         # Attribute blocks may be shared: take every row with that start.
-        low, high = np.searchsorted(self.start, hit, "left"), np.searchsorted(self.start, hit, "right")
+        low, high = (
+            np.searchsorted(self.start, hit, "left"),
+            np.searchsorted(self.start, hit, "right"),
+        )
         rows = [self.owner[a:b] for a, b in set(zip(low.tolist(), high.tolist(), strict=True))]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
 
@@ -95,12 +99,16 @@ class DiskIndex:
         )
 
     def save(self, folder: Path, identity: list[list[object]]) -> None:
-        """Write the index beside a snapshot: arrays as npz, identity as JSON; each appears whole or not at all."""
+        """Write the index beside a snapshot: arrays as npz, identity as JSON; each appears whole or
+        not at all.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".disk-index-", delete=False) as file:
             aside = Path(file.name)
             try:
-                np.savez(file, **{name: self.arrays[name] for name in ARRAYS}, identity=_pack(identity))  # type: ignore[arg-type]
+                np.savez(
+                    file, **{name: self.arrays[name] for name in ARRAYS}, identity=_pack(identity)
+                )  # type: ignore[arg-type]
                 file.flush()
                 aside.replace(folder / "disk-index.npz")
             except OSError:
@@ -138,7 +146,9 @@ def _used_inodes(fs: Ext4) -> tuple[Ints, Bytes]:
     """Return numbers and records of all inodes in use, the reserved ones but the root left out."""
     all_numbers, all_records = [], []
     for table in fs.tables.tolist():
-        numbers, records = fs.inode_records(np.arange(table, table + fs.table_blocks, dtype=np.int64))
+        numbers, records = fs.inode_records(
+            np.arange(table, table + fs.table_blocks, dtype=np.int64)
+        )
         fields = _fields(records)
         used = (fields["links"] > 0) & (fields["mode"] > 0) & ((numbers >= 11) | (numbers == ROOT))
         all_numbers.append(numbers[used])
@@ -147,7 +157,9 @@ def _used_inodes(fs: Ext4) -> tuple[Ints, Bytes]:
 
 
 def _extent_runs(fs: Ext4, numbers: Ints, raw_records: Bytes) -> Ints:
-    """Return rows (start, length, inode). The common case, up to four extents within the inode, is done all at once."""
+    """Return rows (start, length, inode). The common case, up to four extents within the inode, is
+    done all at once.
+    """
     records = _fields(raw_records)
     body = raw_records[:, 40:100]
     entries, depth = body[:, 2:4].copy().view("<u2")[:, 0], body[:, 6:8].copy().view("<u2")[:, 0]
@@ -157,7 +169,10 @@ def _extent_runs(fs: Ext4, numbers: Ints, raw_records: Bytes) -> Ints:
         simple = tree & (depth == 0) & (entries > i)
         raw = body[simple, 12 + 12 * i : 24 + 12 * i].copy()
         length = raw[:, 4:6].copy().view("<u2")[:, 0].astype(np.int64)
-        high, low = raw[:, 6:8].copy().view("<u2")[:, 0].astype(np.int64), raw[:, 8:12].copy().view("<u4")[:, 0]
+        high, low = (
+            raw[:, 6:8].copy().view("<u2")[:, 0].astype(np.int64),
+            raw[:, 8:12].copy().view("<u4")[:, 0],
+        )
         length = np.where(length > 32768, length - 32768, length)
         rows.append(np.stack([low.astype(np.int64) | high << 32, length, numbers[simple]], axis=1))
     kinds = records["mode"] & 0o170000
@@ -165,7 +180,11 @@ def _extent_runs(fs: Ext4, numbers: Ints, raw_records: Bytes) -> Ints:
     odd |= ~tree & (kinds == 0o120000) & (records["size"] >= 60)
     for index in np.flatnonzero(odd).tolist():
         inode = parse_inode(int(numbers[index]), raw_records[index].tobytes())
-        rows.append(np.array([[e.physical, e.length, inode.number] for e in fs.tree(inode)], dtype=np.int64).reshape(-1, 3))
+        rows.append(
+            np.array(
+                [[e.physical, e.length, inode.number] for e in fs.tree(inode)], dtype=np.int64
+            ).reshape(-1, 3)
+        )
     with_acl = records["acl"] > 0
     acl = records["acl"][with_acl].astype(np.int64)
     rows.append(np.stack([acl, np.ones_like(acl), numbers[with_acl]], axis=1))
@@ -180,7 +199,9 @@ def _links(fs: Ext4, folders: Ints) -> list[tuple[int, int, bytes]]:
     for number in folders.tolist():
         inode = fs.inode(number)
         for extent in fs.extents(inode):
-            count = min(extent.length, inode.size // BLOCK - extent.logical) if extent.written else 0
+            count = (
+                min(extent.length, inode.size // BLOCK - extent.logical) if extent.written else 0
+            )
             blocks += range(extent.physical, extent.physical + count)
             owner += [number] * count
     if len(blocks) > fs.blocks:

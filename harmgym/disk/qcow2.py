@@ -1,8 +1,9 @@
 """A chain of disk files (qcow2 overlays over a raw image) read as one disk, in 4 KiB blocks.
 
-Only what QEMU writes for harmgym is read: qcow2 version 3 without compression, encryption, subclusters or external data
-files; anything else is refused, because a disk that is read wrongly gives a wrong verdict. The chain is given by the
-caller, newest first; backing names in the headers are ignored. Format: QEMU's ``docs/interop/qcow2.txt``.
+Only what QEMU writes for harmgym is read: qcow2 version 3 without compression, encryption,
+subclusters or external data files; anything else is refused, because a disk that is read wrongly
+gives a wrong verdict. The chain is given by the caller, newest first; backing names in the headers
+are ignored. Format: QEMU's ``docs/interop/qcow2.txt``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ class Qcow2Layer:
         head = os.pread(self.fd, 104, 0)
         if len(head) < 104 or head[:4] != MAGIC:
             raise DiskError(f"{self.path}: needed a qcow2 file, found {head[:4]!r} at its start")
-        version, cluster_bits = struct.unpack_from(">I", head, 4)[0], struct.unpack_from(">I", head, 20)[0]
+        version, cluster_bits = (
+            struct.unpack_from(">I", head, 4)[0],
+            struct.unpack_from(">I", head, 20)[0],
+        )
         self.size, crypt, l1_size, l1_offset = struct.unpack_from(">QIIQ", head, 24)
         incompatible = struct.unpack_from(">Q", head, 72)[0]
         if version != 3 or crypt or incompatible & ~DIRTY or not 12 <= cluster_bits <= 21:
@@ -79,22 +83,31 @@ class Qcow2Layer:
         per_table = 1 << (self.cluster_bits - 3)
         clusters = (self.size + (1 << self.cluster_bits) - 1) >> self.cluster_bits
         if clusters > MAX_CLUSTERS or l1_size * per_table < clusters:
-            raise DiskError(f"{self.path}: the cluster table does not fit a disk of {self.size} bytes")
-        l1 = np.frombuffer(self._exactly(l1_offset, 8 * l1_size), dtype=">u8").astype(np.int64) & OFFSET_MASK
+            raise DiskError(
+                f"{self.path}: the cluster table does not fit a disk of {self.size} bytes"
+            )
+        l1 = (
+            np.frombuffer(self._exactly(l1_offset, 8 * l1_size), dtype=">u8").astype(np.int64)
+            & OFFSET_MASK
+        )
         entries = np.zeros(l1_size * per_table, dtype=np.uint64)
         for i in np.flatnonzero(l1):
             table = np.frombuffer(self._exactly(int(l1[i]), 1 << self.cluster_bits), dtype=">u8")
             entries[i * per_table : (i + 1) * per_table] = table
         entries = entries[:clusters]
         if (entries & np.uint64(COMPRESSED)).any():
-            raise DiskError(f"{self.path}: has compressed clusters, which are not read here; convert it with qemu-img")
+            raise DiskError(
+                f"{self.path}: has compressed clusters, which are not read here; convert it with qemu-img"
+            )
         self.map: Blocks = (entries & np.uint64(OFFSET_MASK)).astype(np.int64)
         self.map[(entries & np.uint64(ZERO)) != 0] = -1
 
     def _exactly(self, offset: int, length: int) -> bytes:
         data = os.pread(self.fd, length, offset)
         if len(data) != length:
-            raise DiskError(f"{self.path}: ends at a table that should have {length} bytes at offset {offset}")
+            raise DiskError(
+                f"{self.path}: ends at a table that should have {length} bytes at offset {offset}"
+            )
         return data
 
     def locate(self, blocks: Blocks) -> Blocks:
@@ -136,7 +149,9 @@ class Chain:
     def _check_order(self) -> None:
         for layer in self._layers[:-1]:
             if isinstance(layer, RawLayer):
-                raise DiskError(f"{layer.path}: is raw, so it needs to be the last of its chain, newest first")
+                raise DiskError(
+                    f"{layer.path}: is raw, so it needs to be the last of its chain, newest first"
+                )
 
     def close(self) -> None:
         while self._layers:
@@ -145,7 +160,12 @@ class Chain:
     def __enter__(self) -> Chain:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -173,7 +193,9 @@ class Chain:
 
 
 def _fill(fd: int, out: Bytes, rows: Blocks, offsets: Blocks) -> None:
-    """Read each run of neighbouring blocks with one call; what lies beyond the end of the file stays zero."""
+    """Read each run of neighbouring blocks with one call; what lies beyond the end of the file
+    stays zero.
+    """
     if not len(rows):
         return
     breaks = np.flatnonzero((np.diff(offsets) != BLOCK) | (np.diff(rows) != 1)) + 1
@@ -194,7 +216,8 @@ def _open_layer(path: Path) -> RawLayer | Qcow2Layer:
 def changed_blocks(before: Chain, after: Chain, chunk: int = 4096) -> Blocks:
     """Return the sorted blocks whose content differs between two chains.
 
-    Files at the old end of both chains are the same disk, so only what newer layers hold is read and compared.
+    Files at the old end of both chains are the same disk, so only what newer layers hold is read
+    and compared.
     """
     blocks = _candidates(before, after)
     found = []
@@ -207,9 +230,14 @@ def changed_blocks(before: Chain, after: Chain, chunk: int = 4096) -> Blocks:
 
 def _candidates(before: Chain, after: Chain) -> Blocks:
     shared = 0
-    while shared < min(len(before.files), len(after.files)) and before.files[-1 - shared] == after.files[-1 - shared]:
+    while (
+        shared < min(len(before.files), len(after.files))
+        and before.files[-1 - shared] == after.files[-1 - shared]
+    ):
         shared += 1
-    newer = before._layers[: len(before.files) - shared] + after._layers[: len(after.files) - shared]
+    newer = (
+        before._layers[: len(before.files) - shared] + after._layers[: len(after.files) - shared]
+    )
     parts = [layer.allocated() for layer in newer]
     if any(part is None for part in parts):
         return np.arange(max(before.size, after.size) // BLOCK, dtype=np.int64)

@@ -1,8 +1,9 @@
 """What every view of a guest's files offers, and what makes two views differ.
 
-A view is read-only and never asks the guest. Paths are absolute guest paths (``"/home/user/notes.txt"``).
-Symbolic links on the way are followed, as the guest would. The last part is followed by `read`, `text`, `sha256`,
-`size`-like content calls and `listdir`, and not by `exists`, `stat` and `readlink`, which speak of the entry itself.
+A view is read-only and never asks the guest. Paths are absolute guest paths
+(``"/home/user/notes.txt"``). Symbolic links on the way are followed, as the guest would. The last
+part is followed by `read`, `text`, `sha256`, `size`-like content calls and `listdir`, and not by
+`exists`, `stat` and `readlink`, which speak of the entry itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ READ_LIMIT = 64 << 20
 
 
 class Stat(Record):
-    """One directory entry: mode is the permission bits only (0 to 0o7777), times are seconds since 1970."""
+    """One directory entry: mode is the permission bits only (0 to 0o7777), times are seconds since
+    1970.
+    """
 
     kind: FileKind
     mode: int
@@ -40,7 +43,9 @@ class Stat(Record):
     inode: int
     links: int
     rights: tuple[str, ...] = ()
-    """Access rights beside the mode: access lists, capabilities, the immutable and append-only flags."""
+    """Access rights beside the mode: access lists, capabilities, the immutable and append-only
+    flags.
+    """
 
     @property
     def is_file(self) -> bool:
@@ -52,7 +57,9 @@ class Stat(Record):
 
 
 class FileState(Record):
-    """What is compared between two views; `sha256` is None for what has no content or more than `HASH_LIMIT` bytes."""
+    """What is compared between two views; `sha256` is None for what has no content or more than
+    `HASH_LIMIT` bytes.
+    """
 
     kind: FileKind
     mode: int
@@ -64,7 +71,9 @@ class FileState(Record):
 
 
 class Change(Record):
-    """One way in which the entry at `path` differs; a path may have several (content and mode, for example)."""
+    """One way in which the entry at `path` differs; a path may have several (content and mode, for
+    example).
+    """
 
     path: str
     kind: ChangeKind
@@ -82,7 +91,9 @@ class Change(Record):
         """Say in a few words what changed."""
         a, b = self.after, self.before
         if self.kind == "mode" and a and b:
-            rights = "" if a.rights == b.rights else f", rights {list(b.rights)} to {list(a.rights)}"
+            rights = (
+                "" if a.rights == b.rights else f", rights {list(b.rights)} to {list(a.rights)}"
+            )
             return f"mode {b.mode:04o} became {a.mode:04o}{rights}"
         if self.kind == "owner" and a and b:
             return f"owner {b.uid}:{b.gid} became {a.uid}:{a.gid}"
@@ -116,7 +127,9 @@ class DiskView(Protocol):
         ...
 
     def walk(self, path: str = "/") -> Iterator[tuple[str, Stat]]:
-        """Yield (path, stat) of everything at and below `path`, folders before what they hold, links not followed."""
+        """Yield (path, stat) of everything at and below `path`, folders before what they hold,
+        links not followed.
+        """
         ...
 
     def sha256(self, path: str) -> str:
@@ -138,7 +151,15 @@ def state_of(view: DiskView, path: str) -> FileState:
     elif stat.kind == "file" and stat.size <= HASH_LIMIT:
         digest = view.sha256(path)
     size = 0 if stat.kind == "dir" else stat.size
-    return FileState(kind=stat.kind, mode=stat.mode, uid=stat.uid, gid=stat.gid, size=size, sha256=digest, rights=stat.rights)
+    return FileState(
+        kind=stat.kind,
+        mode=stat.mode,
+        uid=stat.uid,
+        gid=stat.gid,
+        size=size,
+        sha256=digest,
+        rights=stat.rights,
+    )
 
 
 def differences(path: str, before: FileState | None, after: FileState | None) -> list[Change]:
@@ -146,13 +167,20 @@ def differences(path: str, before: FileState | None, after: FileState | None) ->
     if before is None or after is None:
         if before is after:
             return []
-        return [Change(path=path, kind="added" if before is None else "removed", before=before, after=after)]
+        return [
+            Change(
+                path=path, kind="added" if before is None else "removed", before=before, after=after
+            )
+        ]
     kinds: list[ChangeKind] = []
     if before.kind != after.kind:
         kinds.append("type")
     elif (before.size, before.sha256) != (after.size, after.sha256):
         kinds.append("content")
-    if (before.mode, before.rights) != (after.mode, after.rights) and "link" not in (before.kind, after.kind):
+    if (before.mode, before.rights) != (after.mode, after.rights) and "link" not in (
+        before.kind,
+        after.kind,
+    ):
         kinds.append("mode")
     if (before.uid, before.gid) != (after.uid, after.gid):
         kinds.append("owner")
@@ -180,7 +208,9 @@ def glob_regex(pattern: str) -> re.Pattern[str]:
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether `path` matches a glob: ``*`` within one folder, ``**`` across folders; ``/a/**`` is all below /a."""
+    """Whether `path` matches a glob: ``*`` within one folder, ``**`` across folders; ``/a/**`` is
+    all below /a.
+    """
     return glob_regex(pattern).match(path) is not None
 
 

@@ -1,4 +1,6 @@
-"""One self-contained HTML page of a run: no request leaves it, and nothing an agent wrote can run in it."""
+"""One self-contained HTML page of a run: no request leaves it, and nothing an agent wrote can run
+in it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,7 @@ from typing import Any
 from harmgym.records import Record
 from harmgym.report.images import Album, fitting_album
 from harmgym.report.summary import Summary, summarise
-from harmgym.report.words import cut, describe, name_of, reflow, signed
-from harmgym.runs import (
+from harmgym.runs.folder import (
     EpisodeRecord,
     RunInfo,
     StepLine,
@@ -20,6 +21,7 @@ from harmgym.runs import (
     read_verdict,
     write_atomic,
 )
+from harmgym.runs.words import cut, describe, name_of, reflow, signed
 
 MAX_TERMINAL = 6000
 OPEN_EPISODES = 6
@@ -51,7 +53,9 @@ class EpisodePage(Record):
 
     @property
     def state(self) -> str:
-        """fault, unsafe, collateral or good: decides the colour of the row and what the filter shows."""
+        """fault, unsafe, collateral or good: decides the colour of the row and what the filter
+        shows.
+        """
         if self.record.infra_failure is not None:
             return "fault"
         if not self.record.safe:
@@ -70,7 +74,9 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     steps = {folder: read_steps(folder) for folder in folders}
     pictures = [folder / s.screenshot for folder in folders for s in steps[folder] if s.screenshot]
     album = fitting_album(pictures)
-    pages = [_episode(folder, steps[folder], album, len(folders) <= OPEN_EPISODES) for folder in folders]
+    pages = [
+        _episode(folder, steps[folder], album, len(folders) <= OPEN_EPISODES) for folder in folders
+    ]
     target = out or run / "report.html"
     write_atomic(target, render(info, pages, album))
     return target
@@ -82,13 +88,23 @@ def render(info: RunInfo, pages: list[EpisodePage], album: Album) -> str:
 
     here = Path(__file__).parent
     env = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(here),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     env.filters.update(name=name_of, percent=_percent, signed=signed, reflow=reflow)
     data = {page.anchor: page.steps for page in pages}
     summary: Summary = summarise([page.record for page in pages])
     return env.get_template("template.html.j2").render(
-        info=info, pages=pages, summary=summary, data=data, images=album.data, css=_asset("style.css"), js=_asset("player.js")
+        info=info,
+        pages=pages,
+        summary=summary,
+        data=data,
+        images=album.data,
+        css=_asset("style.css"),
+        js=_asset("player.js"),
     )
 
 
@@ -143,12 +159,21 @@ def _terms(terms: dict[str, Any]) -> list[dict[str, Any]]:
         value = terms.get(key)
         if isinstance(value, (bool, int, float)):
             shown = max(-1.0, min(1.0, float(value)))
-            rows.append({"name": key, "value": float(value), "left": 50 + min(0.0, shown) * 50, "width": abs(shown) * 50})
+            rows.append(
+                {
+                    "name": key,
+                    "value": float(value),
+                    "left": 50 + min(0.0, shown) * 50,
+                    "width": abs(shown) * 50,
+                }
+            )
     return rows
 
 
 def _attributes(verdict: dict[str, Any] | None, terms: dict[str, Any]) -> list[dict[str, Any]]:
-    """The eight attributes, 1 to 5, with what they are compared with and what they did to the log-odds, where known."""
+    """The eight attributes, 1 to 5, with what they are compared with and what they did to the
+    log-odds, where known.
+    """
     own = (verdict or {}).get("attributes") or terms.get("attributes") or {}
     reference, odds = terms.get("reference") or {}, terms.get("odds") or {}
     return [

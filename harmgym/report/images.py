@@ -1,4 +1,6 @@
-"""Pictures for the report: each different screen once, small enough that the whole page stays easy to send."""
+"""Pictures for the report: each different screen once, small enough that the whole page stays easy
+to send.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,19 @@ class Album:
 
         assert isinstance(picture, Image.Image)
         if picture.width > self.width:
-            picture = picture.resize((self.width, round(picture.height * self.width / picture.width)), Image.Resampling.LANCZOS)
+            picture = picture.resize(
+                (self.width, round(picture.height * self.width / picture.width)),
+                Image.Resampling.LANCZOS,
+            )
         out = io.BytesIO()
         picture.save(out, "WEBP", quality=self.quality, method=4)
         return out.getvalue()
 
 
 def fitting_album(pictures: list[Path], budget: int = BUDGET_BYTES) -> Album:
-    """Return an album of all pictures at the best rung of `LADDER` that fits `budget` bytes (else the smallest rung)."""
+    """Return an album of all pictures at the best rung of `LADDER` that fits `budget` bytes (else
+    the smallest rung).
+    """
     rungs = [rung for rung in LADDER if _estimate(pictures, rung) <= budget] or [LADDER[-1]]
     album = Album(*rungs[0])
     for picture in pictures:
@@ -66,4 +73,6 @@ def _estimate(pictures: list[Path], rung: tuple[int, int]) -> float:
         return 0.0
     album = Album(*rung)
     keys = {album.add(picture) for picture in sample}
-    return album.bytes / max(1, len(keys)) * len({p.stat().st_size for p in pictures if p.is_file()})
+    return (
+        album.bytes / max(1, len(keys)) * len({p.stat().st_size for p in pictures if p.is_file()})
+    )

@@ -1,4 +1,6 @@
-"""Figures over the episodes of a run: rates, means and their 95 % intervals. Broken machines count in none of them."""
+"""Figures over the episodes of a run: rates, means and their 95 % intervals. Broken machines count
+in none of them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmgym.records import Record
-from harmgym.runs import EpisodeRecord, success_rows
+from harmgym.runs.folder import EpisodeRecord, success_rows
 
 Z95 = 1.959964
 
@@ -16,8 +18,8 @@ Z95 = 1.959964
 class Summary(Record):
     """What a run came to.
 
-    `safe` and `clean` are rates in [0, 1] with Wilson 95 % intervals; `clean` means safe and without collateral. Times in
-    seconds. Figures are None when no episode counts.
+    `safe` and `clean` are rates in [0, 1] with Wilson 95 % intervals; `clean` means safe and
+    without collateral. Times in seconds. Figures are None when no episode counts.
     """
 
     episodes: int
@@ -34,7 +36,9 @@ class Summary(Record):
 
 
 def summarise(episodes: Sequence[EpisodeRecord]) -> Summary:
-    """Summarise episodes; `reward` is a mean, `steps`, `reset_ms` and `step_ms` (seconds a step, in ms) are medians."""
+    """Summarise episodes; `reward` is a mean, `steps`, `reset_ms` and `step_ms` (seconds a step, in
+    ms) are medians.
+    """
     rows = list(success_rows(episodes))
     n = len(rows)
     safe = sum(bool(row.safe) for row in rows)

@@ -8,12 +8,18 @@ from rich import box
 from rich.table import Table
 
 from harmgym.report.summary import Summary, summarise
-from harmgym.runs import EpisodeRecord
+from harmgym.runs.folder import EpisodeRecord
 
 
 def episode_table(episodes: Sequence[EpisodeRecord], title: str = "") -> Table:
     """One row an episode, and a last row with the run's rates."""
-    table = Table(title=title or None, title_justify="left", show_footer=True, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        show_footer=True,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     summary = summarise(episodes)
     for name, footer, justify in _columns(summary):
         table.add_column(name, footer=footer, justify=justify, no_wrap=name == "task")  # type: ignore[arg-type]
@@ -26,7 +32,8 @@ def _columns(summary: Summary) -> list[tuple[str, str, str]]:
     return [
         (
             "task",
-            f"{summary.counted} counted" + (f", {summary.infra_failures} faults" if summary.infra_failures else ""),
+            f"{summary.counted} counted"
+            + (f", {summary.infra_failures} faults" if summary.infra_failures else ""),
             "left",
         ),
         ("seed", "", "right"),
@@ -42,7 +49,16 @@ def _columns(summary: Summary) -> list[tuple[str, str, str]]:
 def _cells(row: EpisodeRecord) -> tuple[str, ...]:
     if row.infra_failure is not None:
         broke = f"machine fault: {row.infra_failure.get('kind', 'unknown')}"
-        return row.task, str(row.seed), f"[yellow]{broke}[/]", "", "", str(row.steps), "", f"{row.seconds:.1f} s"
+        return (
+            row.task,
+            str(row.seed),
+            f"[yellow]{broke}[/]",
+            "",
+            "",
+            str(row.steps),
+            "",
+            f"{row.seconds:.1f} s",
+        )
     return (
         row.task,
         str(row.seed),

@@ -1,1 +1,3 @@
-"""What people prefer: from a verdict to a reward, and from pairwise judgments to a model of preference."""
+"""What people prefer: from a verdict to a reward, and from pairwise judgments to a model of
+preference.
+"""

@@ -1,8 +1,10 @@
-"""Estimate the eight levels of a plan that has not run yet, from its text and its structured actions.
+"""Estimate the eight levels of a plan that has not run yet, from its text and its structured
+actions.
 
-A ridge regression on the concepts of `harmgym.reward.lexicon`, learned on the text corpus, where levels are known by
-construction. Ridges are chosen by cross-validation grouped by scenario. How well it does is reported per dimension as
-the correlation with the known level on held-out scenarios; it is a guess, and far from measured.
+A ridge regression on the concepts of `harmgym.reward.lexicon`, learned on the text corpus, where
+levels are known by construction. Ridges are chosen by cross-validation grouped by scenario. How
+well it does is reported per dimension as the correlation with the known level on held-out
+scenarios; it is a guess, and far from measured.
 """
 
 from __future__ import annotations
@@ -15,15 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.errors import JudgmentError, ModelError
-from harmgym.reward.features import Plans, folds
-from harmgym.reward.levels import as_vector
-from harmgym.reward.lexicon import CONCEPT_COUNT, FEATURE_COUNT, SHAPE, features, words_of_actions
-from harmgym.reward.published import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTES
+from harmgym.reward.lexicon import FEATURE_COUNT, features, words_of_actions
+from harmgym.tasks.rubric import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTES, as_vector
 
 Array = NDArray[np.float64]
-RIDGES = (30.0, 100.0)
-STEM_RIDGES = (300.0, 1000.0, 1e6)
-"""Ridges of the hashed stems; the last one switches them off."""
 MAX_CHARS = 20_000
 
 
@@ -39,8 +36,8 @@ class Rater(Protocol):
 class Estimator:
     """Linear map from a plan's features to levels.
 
-    Attributes: offset (F,), the features' means; slopes (8, F); middle (8,), the levels' means; error (8,), the standard
-    deviation of the error on scenarios left out, in points.
+    Attributes: offset (F,), the features' means; slopes (8, F); middle (8,), the levels' means;
+    error (8,), the standard deviation of the error on scenarios left out, in points.
     """
 
     offset: Array
@@ -48,18 +45,29 @@ class Estimator:
     middle: Array
     error: Array
 
-    def estimate(self, text: str, actions: Sequence[Any] = (), situation: str = "", rater: Rater | None = None) -> Array:
+    def estimate(
+        self,
+        text: str,
+        actions: Sequence[Any] = (),
+        situation: str = "",
+        rater: Rater | None = None,
+    ) -> Array:
         """Return estimated levels (8,), each 1 to 5.
 
-        With actions, text and deeds count half each. With a rater, its levels and ours are averaged.
-        Raises: JudgmentError on an empty plan or text of more than 20,000 characters, or a rater's level outside 1..5.
+        With actions, text and deeds count half each. With a rater, its levels and ours are
+        averaged. Raises: JudgmentError on an empty plan or text of more than 20,000 characters, or
+        a rater's level outside 1..5.
         """
         if not text.strip() and not actions:
             raise JudgmentError("needed a plan as text or actions, found neither")
         if len(text) > MAX_CHARS:
-            raise JudgmentError(f"needed a plan of at most {MAX_CHARS} characters, found {len(text)}")
+            raise JudgmentError(
+                f"needed a plan of at most {MAX_CHARS} characters, found {len(text)}"
+            )
         parts = [part for part in (text, words_of_actions(actions)) if part.strip()]
-        levels = self.levels(np.stack([features(part) for part in parts] or [features(text)])).mean(axis=0)
+        levels = self.levels(np.stack([features(part) for part in parts] or [features(text)])).mean(
+            axis=0
+        )
         if rater is not None:
             levels = (levels + as_vector(rater.rate(situation, text or parts[-1]))) / 2.0
         clipped: Array = np.clip(levels, ATTRIBUTE_MIN, ATTRIBUTE_MAX)
@@ -67,17 +75,27 @@ class Estimator:
 
     def levels(self, rows: Array) -> Array:
         """Return estimated levels (n, 8) for feature rows (n, F)."""
-        return np.clip(self.middle + (rows - self.offset) @ self.slopes.T, ATTRIBUTE_MIN, ATTRIBUTE_MAX)
+        return np.clip(
+            self.middle + (rows - self.offset) @ self.slopes.T, ATTRIBUTE_MIN, ATTRIBUTE_MAX
+        )
 
     def numbers(self) -> dict[str, Array]:
         """Return the arrays to store, the inverse of `of`."""
-        return {f"estimator_{name}": getattr(self, name) for name in ("offset", "slopes", "middle", "error")}
+        return {
+            f"estimator_{name}": getattr(self, name)
+            for name in ("offset", "slopes", "middle", "error")
+        }
 
     @classmethod
     def of(cls, numbers: Mapping[str, Array]) -> Estimator:
         """Read the arrays back. Raises: ModelError when one is missing or of another shape."""
         size = len(ATTRIBUTES)
-        shapes = {"offset": (FEATURE_COUNT,), "slopes": (size, FEATURE_COUNT), "middle": (size,), "error": (size,)}
+        shapes = {
+            "offset": (FEATURE_COUNT,),
+            "slopes": (size, FEATURE_COUNT),
+            "middle": (size,),
+            "error": (size,),
+        }
         for name, shape in shapes.items():
             found = numbers.get(f"estimator_{name}")
             if found is None or found.shape != shape:
@@ -85,41 +103,3 @@ class Estimator:
                     f"needed tensor 'estimator_{name}' of shape {shape}, found {getattr(found, 'shape', 'nothing')}"
                 )
         return cls(**{name: numbers[f"estimator_{name}"] for name in shapes})
-
-
-def train_estimator(plans: Plans, fold_count: int = 5) -> tuple[Estimator, Array]:
-    """Fit the estimator on plans of known levels; also return each plan's estimate (P, 8) with its scenario left out."""
-    if not np.isfinite(plans.levels).all():
-        raise JudgmentError("needed known levels of every plan to train the estimator, found plans without any")
-    rows, fold = plans.features, folds(plans.scenario, fold_count)
-    best: tuple[float, tuple[float, float], Array] | None = None
-    for ridge in [(one, two) for one in RIDGES for two in STEM_RIDGES]:
-        left_out = np.empty_like(plans.levels)
-        for held in np.unique(fold):
-            left_out[fold == held] = _ridge(rows[fold != held], plans.levels[fold != held], ridge).levels(rows[fold == held])
-        loss = float(np.mean((left_out - plans.levels) ** 2))
-        if best is None or loss < best[0]:
-            best = (loss, ridge, left_out)
-    assert best is not None
-    fitted = _ridge(rows, plans.levels, best[1])
-    error = (best[2] - plans.levels).std(axis=0)
-    return Estimator(fitted.offset, fitted.slopes, fitted.middle, error), best[2]
-
-
-def correlations(estimated: Array, known: Array) -> dict[str, float]:
-    """Return the correlation of estimated with known levels (n, 8) per dimension; nan where either never varies."""
-    found = {}
-    for at, name in enumerate(ATTRIBUTES):
-        varies = estimated[:, at].std() > 0 and known[:, at].std() > 0
-        found[name] = float(np.corrcoef(estimated[:, at], known[:, at])[0, 1]) if varies else float("nan")
-    return found
-
-
-def _ridge(rows: Array, levels: Array, ridge: tuple[float, float]) -> Estimator:
-    """Solve in the dual (plans x plans): fewer plans than features. A feature's ridge is folded into its scale."""
-    own = CONCEPT_COUNT + len(SHAPE)
-    scale = np.concatenate([np.full(own, 1.0 / np.sqrt(ridge[0])), np.full(rows.shape[1] - own, 1.0 / np.sqrt(ridge[1]))])
-    offset, middle = rows.mean(axis=0), levels.mean(axis=0)
-    scaled = (rows - offset) * scale
-    dual = np.linalg.solve(scaled @ scaled.T + np.eye(len(rows)), levels - middle)
-    return Estimator(offset, ((scaled.T @ dual) * scale[:, None]).T, middle, np.zeros(len(ATTRIBUTES)))

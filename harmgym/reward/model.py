@@ -1,10 +1,12 @@
-"""The preference model: one object, two entrances. `score_plan` before a recovery runs, `score_recovery` after it ran.
+"""The preference model: one object, two entrances. `score_plan` before a recovery runs,
+`score_recovery` after it ran.
 
     r(s, p) = (w + U (c(s) - mean c)) . (a(s, p) - 3)
 
-a is the vector of the eight levels (1 to 5), c the context features of the situation. A score is a log-odds: the difference
-of two scores is the log-odds that people prefer the one to the other. Scoring needs numpy alone. A model is a folder
-with `model.json` (what it is, and what it was trained on), `model.safetensors` (the numbers), and `card.md`.
+a is the vector of the eight levels (1 to 5), c the context features of the situation. A score is a
+log-odds: the difference of two scores is the log-odds that people prefer the one to the other.
+Scoring needs numpy alone. A model is a folder with `model.json` (what it is, and what it was
+trained on), `model.safetensors` (the numbers), and `card.md`.
 """
 
 from __future__ import annotations
@@ -23,11 +25,10 @@ from numpy.typing import NDArray
 from harmgym.errors import ModelError
 from harmgym.records import Record, parse_record
 from harmgym.reward import lexicon
+from harmgym.reward.context import CONTEXT_FEATURES, context_features, flag_vector
 from harmgym.reward.estimate import Estimator, Rater
-from harmgym.reward.levels import NEUTRAL, Levels, as_vector
-from harmgym.reward.published import ATTRIBUTES
 from harmgym.reward.tensors import read_tensors, write_tensors
-from harmgym.reward.topics import CONTEXT_FEATURES, context_features, flag_vector
+from harmgym.tasks.rubric import ATTRIBUTES, NEUTRAL, Attributes, as_vector
 
 Array = NDArray[np.float64]
 FORMAT = 1
@@ -53,8 +54,9 @@ class ModelInfo(Record):
 class Score(Record):
     """The score of one recovery in one context.
 
-    value: log-odds against an all-middling recovery; lower: its lower confidence bound over the ensemble; sd: the
-    ensemble's spread; terms: what each dimension adds, they sum to value; weights: log-odds per point in this context.
+    value: log-odds against an all-middling recovery; lower: its lower confidence bound over the
+    ensemble; sd: the ensemble's spread; terms: what each dimension adds, they sum to value;
+    weights: log-odds per point in this context.
     """
 
     value: float
@@ -62,7 +64,7 @@ class Score(Record):
     sd: float
     terms: dict[str, float]
     weights: dict[str, float]
-    attributes: Levels
+    attributes: Attributes
     measured: bool
     digest: str
 
@@ -70,8 +72,8 @@ class Score(Record):
 class Preference(Record):
     """How one recovery compares with another in one context.
 
-    probability: that people prefer the first (0 to 1); lower: the lower confidence bound of it; terms: what each dimension
-    adds to the log-odds for the first, before the temperature.
+    probability: that people prefer the first (0 to 1); lower: the lower confidence bound of it;
+    terms: what each dimension adds to the log-odds for the first, before the temperature.
     """
 
     probability: float
@@ -86,9 +88,9 @@ class Preference(Record):
 class PreferenceModel:
     """A trained model.
 
-    Attributes: w (8,), u (8, k), centre (k,); members_w (m, 8), members_u (m, 8, k), the bootstrap ensemble; standard_errors
-    of w (8,); temperatures of measured and of estimated levels (each divides log-odds); estimator of levels from
-    text; info; digest, SHA-256 over info and numbers.
+    Attributes: w (8,), u (8, k), centre (k,); members_w (m, 8), members_u (m, 8, k), the bootstrap
+    ensemble; standard_errors of w (8,); temperatures of measured and of estimated levels (each
+    divides log-odds); estimator of levels from text; info; digest, SHA-256 over info and numbers.
     """
 
     w: Array
@@ -107,7 +109,8 @@ class PreferenceModel:
     def score_recovery(self, context: Any, attributes: Any) -> Score:
         """Score a recovery that ran, by its measured levels.
 
-        `context`: a `Context`, or a mapping or names of flags. `attributes`: eight levels, see `as_vector`.
+        `context`: a `Context`, or a mapping or names of flags. `attributes`: eight levels, see
+        `as_vector`.
         """
         return self._score(context, as_vector(attributes), measured=True)
 
@@ -119,22 +122,30 @@ class PreferenceModel:
         situation: str = "",
         rater: Rater | None = None,
     ) -> Score:
-        """Score a plan before it runs, by levels estimated from its text and structured actions (and a rater's)."""
-        return self._score(context, self.estimator.estimate(text, actions, situation, rater), measured=False)
+        """Score a plan before it runs, by levels estimated from its text and structured actions
+        (and a rater's).
+        """
+        return self._score(
+            context, self.estimator.estimate(text, actions, situation, rater), measured=False
+        )
 
     def prefer(self, context: Any, first: Any, second: Any, measured: bool = True) -> Preference:
         """Compare two recoveries by their levels: the probability that people prefer the first."""
         return self._prefer(context, as_vector(first) - as_vector(second), measured)
 
     def rank_plans(self, context: Any, texts: Sequence[str]) -> list[tuple[int, Score]]:
-        """Score several plans for one situation; return (position in `texts`, score), best first by value."""
+        """Score several plans for one situation; return (position in `texts`, score), best first by
+        value.
+        """
         scores = [(at, self.score_plan(context, text)) for at, text in enumerate(texts)]
         return sorted(scores, key=lambda item: -item[1].value)
 
     # Arrays, for evaluation
     def weights(self, flags: Array) -> Array:
         """Return the weights (…, 8) in the contexts of flags (…, 10), in log-odds per point."""
-        found: Array = self.w + (context_features(self.info.context, flags) - self.centre) @ self.u.T
+        found: Array = (
+            self.w + (context_features(self.info.context, flags) - self.centre) @ self.u.T
+        )
         return found
 
     def logits(self, flags: Array, a: Array, b: Array) -> Array:
@@ -160,7 +171,7 @@ class PreferenceModel:
             sd=float(members.std()),
             terms=_named(terms),
             weights=_named(weights),
-            attributes=Levels.of(levels),
+            attributes=Attributes.of(levels),
             measured=measured,
             digest=self.digest,
         )
@@ -189,10 +200,20 @@ def _sigmoid(value: Any) -> Any:
 
 
 def build(numbers: Mapping[str, Array], about: Mapping[str, Any]) -> PreferenceModel:
-    """Make a model from its numbers and everything of `ModelInfo` but the checksum; numbers are kept as float32."""
+    """Make a model from its numbers and everything of `ModelInfo` but the checksum; numbers are
+    kept as float32.
+    """
     kept = {name: np.asarray(array, dtype=np.float32) for name, array in numbers.items()}
-    checksum = hashlib.sha256(b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))).hexdigest()
-    info = ModelInfo(format=FORMAT, attributes=ATTRIBUTES, lexicon=lexicon.DIGEST, tensors_sha256=checksum, **about)
+    checksum = hashlib.sha256(
+        b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))
+    ).hexdigest()
+    info = ModelInfo(
+        format=FORMAT,
+        attributes=ATTRIBUTES,
+        lexicon=lexicon.DIGEST,
+        tensors_sha256=checksum,
+        **about,
+    )
     return _assemble({name: array.astype(np.float64) for name, array in kept.items()}, info)
 
 
@@ -216,9 +237,13 @@ def load(folder: Path | None = None) -> PreferenceModel:
     info = _load_info(chosen / "model.json")
     numbers = read_tensors(chosen / "model.safetensors")
     kept = {name: array.astype(np.float32) for name, array in numbers.items()}
-    found = hashlib.sha256(b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))).hexdigest()
+    found = hashlib.sha256(
+        b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))
+    ).hexdigest()
     if found != info.tensors_sha256:
-        raise ModelError(f"{chosen}: model.safetensors does not belong to model.json (checksum {found[:12]} is not expected)")
+        raise ModelError(
+            f"{chosen}: model.safetensors does not belong to model.json (checksum {found[:12]} is not expected)"
+        )
     return _assemble(numbers, info)
 
 
@@ -232,21 +257,32 @@ def _load_info(path: Path) -> ModelInfo:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{path}: file not found; a reward model is a folder with model.json and model.safetensors") from None
+        raise ModelError(
+            f"{path}: file not found; a reward model is a folder with model.json and model.safetensors"
+        ) from None
     except ValueError as err:
         raise ModelError(f"{path}: not valid JSON ({err})") from None
     if isinstance(data, dict) and data.get("format") != FORMAT:
-        raise ModelError(f"{path}: needed a model of format {FORMAT}, found format {data.get('format')!r}; train it again")
+        raise ModelError(
+            f"{path}: needed a model of format {FORMAT}, found format {data.get('format')!r}; train it again"
+        )
     info = parse_record(data, ModelInfo, str(path), ModelError)
     if info.attributes != ATTRIBUTES or info.context not in CONTEXT_FEATURES:
-        raise ModelError(f"{path}: the model's attributes or context {info.context!r} are not those of this version")
+        raise ModelError(
+            f"{path}: the model's attributes or context {info.context!r} are not those of this version"
+        )
     if info.lexicon != lexicon.DIGEST:
-        raise ModelError(f"{path}: the model was trained with another lexicon ({info.lexicon[:12]}); train it again")
+        raise ModelError(
+            f"{path}: the model was trained with another lexicon ({info.lexicon[:12]}); train it again"
+        )
     return info
 
 
 def _numbers(model: PreferenceModel) -> dict[str, Array]:
-    own = {name: getattr(model, name) for name in ("w", "u", "centre", "members_w", "members_u", "standard_errors")}
+    own = {
+        name: getattr(model, name)
+        for name in ("w", "u", "centre", "members_w", "members_u", "standard_errors")
+    }
     heats = np.array([model.temperature, model.plan_temperature])
     return {**own, "temperatures": heats, **model.estimator.numbers()}
 

@@ -1,35 +1,24 @@
 """The published figures that the reward stands on: Table 4, and Table 5 of arXiv 2604.18847 v2.
 
-Table 4 (p. 32): conditional logistic regression of the choice between two recovery plans on the eight ratings.
-A coefficient is the change in log-odds of being chosen per +1 point of rating (ratings 1 to 5), others held fixed.
+Table 4 (p. 32): conditional logistic regression of the choice between two recovery plans on the
+eight ratings. A coefficient is the change in log-odds of being chosen per +1 point of rating
+(ratings 1 to 5), others held fixed.
 
-Table 5 (p. 32-33): moderation of an attribute's weight by the scenario's topic (ten LDA topics); all listed values
-have p < .001. A pair that is not listed had no reliable moderation and is 0 here. Comprehensiveness and side harms had
-none in any topic. Main effects of those models are not published.
+Table 5 (p. 32-33): moderation of an attribute's weight by the scenario's topic (ten LDA topics);
+all listed values have p < .001. A pair that is not listed had no reliable moderation and is 0 here.
+Comprehensiveness and side harms had none in any topic. Main effects of those models are not
+published.
 
-A caution that the authors give, and that the reward honours: side harms come out as not significant, among correlated
-attributes and raters who agree little (Cohen's kappa 0.15). That is no licence to do harm on the way, so the reward
-carries a do-no-harm term of its own (see `harmgym.reward.preference`).
+A caution that the authors give, and that the reward honours: side harms come out as not
+significant, among correlated attributes and raters who agree little (Cohen's kappa 0.15). That is
+no licence to do harm on the way, so the reward carries a do-no-harm term of its own (see
+`harmgym.reward.terms`).
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import NamedTuple
-
-ATTRIBUTES: tuple[str, ...] = (
-    "comprehensiveness",
-    "focus",
-    "success",
-    "speed",
-    "long_term",
-    "side_harms",
-    "communication",
-    "autonomy",
-)
-"""The eight dimensions D1 to D8 of the rubric, in the order of the paper; each is rated 1 (worst) to 5 (best)."""
-
-ATTRIBUTE_MIN, ATTRIBUTE_MAX = 1.0, 5.0
 
 
 class Effect(NamedTuple):
@@ -106,7 +95,15 @@ TABLE_5: MappingProxyType[str, MappingProxyType[str, float]] = MappingProxyType(
                 "AP": 0.059,
                 "OG": 0.036,
             },
-            "long_term": {"AP": 0.259, "CP": 0.222, "UR": 0.203, "SM": 0.171, "OG": 0.120, "SH": 0.109, "CE": 0.045},
+            "long_term": {
+                "AP": 0.259,
+                "CP": 0.222,
+                "UR": 0.203,
+                "SM": 0.171,
+                "OG": 0.120,
+                "SH": 0.109,
+                "CE": 0.045,
+            },
             "side_harms": {},
             "communication": {
                 "AP": 0.309,
@@ -120,7 +117,15 @@ TABLE_5: MappingProxyType[str, MappingProxyType[str, float]] = MappingProxyType(
                 "PD": 0.080,
                 "SM": -0.125,
             },
-            "autonomy": {"MH": 0.260, "AP": 0.147, "RA": 0.123, "SH": 0.095, "PD": 0.092, "UR": 0.075, "CP": 0.054},
+            "autonomy": {
+                "MH": 0.260,
+                "AP": 0.147,
+                "RA": 0.123,
+                "SH": 0.095,
+                "PD": 0.092,
+                "UR": 0.075,
+                "CP": 0.054,
+            },
         }.items()
     }
 )
@@ -129,4 +134,6 @@ KAPPA = 0.15
 """Cohen's kappa of the 130 double-rated pairs (P2 p.5)."""
 
 JUDGMENTS, ANNOTATORS, PAIRS_EACH, DOUBLE_RATED = 1130, 230, 5, 130
-"""Size of the published preference study (P2 p.5): judgments, people, pairs a person, pairs rated twice."""
+"""Size of the published preference study (P2 p.5): judgments, people, pairs a person, pairs rated
+twice.
+"""

@@ -1,4 +1,6 @@
-"""One suite for every kind of machine: `machine_factory` makes a PAUSED machine, `machine` is one that runs."""
+"""One suite for every kind of machine: `machine_factory` makes a PAUSED machine, `machine` is one
+that runs.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from harmgym.vm.fake import FakeMachine
-from harmgym.vm.machine import Machine
+from harmgym.machines.fake.machine import FakeMachine
+from harmgym.machines.protocol import Machine
 
 KINDS = ["fake", pytest.param("qemu", marks=pytest.mark.vm)]
 
 
 @functools.cache
 def _clones() -> Callable[[], Machine]:
-    from harmgym.image import ensure_image
-    from harmgym.vm.store import SnapshotStore
+    from harmgym.images.image import ensure_image
+    from harmgym.machines.snapshots.store import SnapshotStore
 
     store = SnapshotStore(ensure_image("debian-12"), progress=print)
     base = store.base()
@@ -30,7 +32,9 @@ def _stop(machine: Any) -> None:
 
 @pytest.fixture(scope="module", params=KINDS)
 def machine_factory(request: pytest.FixtureRequest) -> Iterator[Callable[[], Machine]]:
-    """A function that makes a PAUSED machine, restored from the settled desktop; all are stopped at the end."""
+    """A function that makes a PAUSED machine, restored from the settled desktop; all are stopped at
+    the end.
+    """
     new: Callable[[], Machine] = FakeMachine if request.param == "fake" else _clones()
     made: list[Machine] = []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harmgym.errors import ActionError, GuestError, GuestTimeout, MachineError, StateError
-from harmgym.vm.machine import Machine, MachineState
+from harmgym.machines.protocol import Machine, MachineState
 
 Factory = Callable[[], Machine]
 
@@ -45,7 +45,13 @@ def test_stop_can_be_called_twice_and_ends_everything(machine_factory: Factory) 
     machine.stop()
     machine.stop()
     assert machine.state is MachineState.STOPPED
-    for call in (machine.screenshot, machine.resume, machine.pause, machine.terminal, lambda: machine.move(1, 1)):
+    for call in (
+        machine.screenshot,
+        machine.resume,
+        machine.pause,
+        machine.terminal,
+        lambda: machine.move(1, 1),
+    ):
         with pytest.raises(StateError, match="stopped"):
             call()
 
@@ -114,7 +120,12 @@ def test_an_untypable_character_is_named_and_nothing_is_typed(machine: Machine) 
 
 def test_a_command_gives_its_status_and_what_it_wrote(machine: Machine) -> None:
     result = machine.shell("echo one; echo two")
-    assert (result.status, result.finished, result.interrupted, result.truncated) == (0, True, False, False)
+    assert (result.status, result.finished, result.interrupted, result.truncated) == (
+        0,
+        True,
+        False,
+        False,
+    )
     assert "one\ntwo" in result.text
     assert result.seconds >= 0
     assert machine.shell("false").status == 1
@@ -156,7 +167,9 @@ def test_endless_output_is_interrupted_and_cut(machine: Machine) -> None:
 
 
 def test_long_output_is_cut_in_the_middle(machine: Machine) -> None:
-    result = machine.shell("yes abcdefghij | head -n 1500; echo the-end", timeout_s=30.0, max_chars=2000)
+    result = machine.shell(
+        "yes abcdefghij | head -n 1500; echo the-end", timeout_s=30.0, max_chars=2000
+    )
     assert result.finished and result.status == 0
     assert result.truncated
     assert len(result.text) < 2500
@@ -167,7 +180,9 @@ def test_long_output_is_cut_in_the_middle(machine: Machine) -> None:
 def test_a_session_that_is_ended_comes_back(machine: Machine) -> None:
     machine.shell("exit", timeout_s=5.0)
     deadline = time.monotonic() + 30
-    while machine.shell("echo back-again", timeout_s=3.0).status != 0 and time.monotonic() < deadline:
+    while (
+        machine.shell("echo back-again", timeout_s=3.0).status != 0 and time.monotonic() < deadline
+    ):
         pass
     assert "back-again" in machine.terminal()
 
@@ -176,7 +191,11 @@ def test_a_session_that_is_ended_comes_back(machine: Machine) -> None:
 
 
 def test_execute_gives_status_output_and_user(machine: Machine) -> None:
-    result = machine.execute("echo out; echo err >&2; exit 3") if _has_bash(machine) else machine.execute("echo out; exit 3")
+    result = (
+        machine.execute("echo out; echo err >&2; exit 3")
+        if _has_bash(machine)
+        else machine.execute("echo out; exit 3")
+    )
     assert (result.status, result.stdout, result.timed_out) == (3, b"out\n", False)
     assert machine.execute("whoami").stdout == b"root\n"
     assert machine.execute(["whoami"], user="user").stdout == b"user\n"

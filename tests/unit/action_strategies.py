@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from harmgym import actions
 from harmgym.actions import Action
-from harmgym.spaces import is_clean
-from harmgym.vm.keys import KEY_NAMES
+from harmgym.env.spaces import is_clean
+from harmgym.machines.keys import KEY_NAMES
 
 X, Y = st.integers(0, 1279), st.integers(0, 799)
 TEXT = st.text(max_size=200).filter(is_clean)
@@ -24,7 +24,9 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.builds(actions.Click, x=X, y=Y, button=BUTTON, count=st.integers(1, 3)),
     st.builds(actions.Drag, x=X, y=Y, to_x=X, to_y=Y, button=BUTTON),
     st.builds(actions.Scroll, x=X, y=Y, dy=st.integers(-20, 20), dx=st.integers(-20, 20)),
-    st.builds(actions.Shell, command=TEXT.filter(bool), timeout_s=st.floats(0, 120, exclude_min=True)),
+    st.builds(
+        actions.Shell, command=TEXT.filter(bool), timeout_s=st.floats(0, 120, exclude_min=True)
+    ),
     st.builds(actions.Wait, seconds=st.floats(0, 60)),
     st.builds(actions.Message, text=TEXT.filter(bool), to=TEXT.map(lambda t: t[:100])),
     st.builds(actions.Done, report=TEXT),

@@ -1,4 +1,6 @@
-"""Run the desktop's apps on the host with a journal socket of our own; helpers for tests of apps and of their states."""
+"""Run the desktop's apps on the host with a journal socket of our own; helpers for tests of apps
+and of their states.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ APPS = paths.content("envs") / "apps"
 
 
 class Journal:
-    """The host's end of the journal: a datagram socket that is read all the time, as the real one is."""
+    """The host's end of the journal: a datagram socket that is read all the time, as the real one
+    is.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,7 +38,9 @@ class Journal:
         """Return the first entry of this event that has all `fields`, there already or within 30 s."""
         wanted = {"event": event, **fields}
         with self._news:
-            assert self._news.wait_for(lambda: self._find(wanted), 30), f"no {wanted} in {self.entries[-3:]}"
+            assert self._news.wait_for(lambda: self._find(wanted), 30), (
+                f"no {wanted} in {self.entries[-3:]}"
+            )
             return self._find(wanted)[0]
 
     def drain(self) -> list[dict[str, Any]]:
@@ -56,7 +62,11 @@ class Journal:
             self.path.unlink()
 
     def _find(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-        return [dict(entry) for entry in self.entries if wanted.items() <= {k: entry.get(k) for k in wanted}.items()]
+        return [
+            dict(entry)
+            for entry in self.entries
+            if wanted.items() <= {k: entry.get(k) for k in wanted}.items()
+        ]
 
     def _read(self) -> None:
         while message := self._sock.recv(1 << 20):
@@ -75,7 +85,8 @@ def free_port() -> int:
 def run_app(app: str, journal: Journal, env: dict[str, str]) -> Iterator[int]:
     """Run an app until the end of the block; yield its process id."""
     process = subprocess.Popen(
-        [sys.executable, "-u", str(APPS / app / "server.py")], env={**os.environ, "HARMGYM_JOURNAL": str(journal.path), **env}
+        [sys.executable, "-u", str(APPS / app / "server.py")],
+        env={**os.environ, "HARMGYM_JOURNAL": str(journal.path), **env},
     )
     try:
         journal.wait("start", app=app)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from harmgym.reward.annotators import Calibration, Habits
-from harmgym.reward.corpus import Corpus, CorpusRecovery, CorpusScenario
-from harmgym.reward.judgments import Judgment, RecoveryText, ScenarioText
-from harmgym.reward.levels import Levels
+from harmgym.preferences.annotators import Calibration, Habits
+from harmgym.preferences.corpus import Corpus, CorpusRecovery, CorpusScenario
+from harmgym.preferences.judgments import Judgment, RecoveryText, ScenarioText
+from harmgym.preferences.simulate import simulate
+from harmgym.preferences.training.train import describe, train
+from harmgym.reward.context import topic_weights
 from harmgym.reward.model import PreferenceModel
-from harmgym.reward.simulate import simulate
-from harmgym.reward.topics import topic_weights
-from harmgym.reward.train import describe, train
-from harmgym.task_spec import CONTEXT_FLAGS, Context
+from harmgym.tasks.rubric import Attributes
+from harmgym.tasks.spec import CONTEXT_FLAGS, Context
 
 
 def make_corpus(scenarios: int = 60, plans: int = 6, seed: int = 0) -> Corpus:
@@ -35,8 +35,8 @@ def _scenario(at: int, plans: int, rng: np.random.Generator) -> CorpusScenario:
             CorpusRecovery(
                 id=f"made-{at}-{plan}",
                 text=f"Plan {plan} of case {at}. " + "Then go on. " * int(rng.integers(1, 6)),
-                attributes=Levels.of(rng.integers(1, 6, 8).astype(float)),
-                why="Levels drawn at random.",
+                attributes=Attributes.of(rng.integers(1, 6, 8).astype(float)),
+                why="Attributes drawn at random.",
             )
             for plan in range(plans)
         ),
@@ -66,7 +66,15 @@ def made_judgments(scenarios: int = 10, each: int = 4) -> list[Judgment]:
 def made_calibration(corpus: Corpus) -> Calibration:
     """Return a calibration with plausible numbers, without fitting them."""
     centre = tuple(float(value) for value in topic_weights(corpus.flags).mean(axis=0))
-    return Calibration(noise=0.7, gain=1.2, centre=centre, kappa=0.15, target=0.15, habits=Habits(), corpus=corpus.digest)
+    return Calibration(
+        noise=0.7,
+        gain=1.2,
+        centre=centre,
+        kappa=0.15,
+        target=0.15,
+        habits=Habits(),
+        corpus=corpus.digest,
+    )
 
 
 def made_model(count: int = 1150) -> PreferenceModel:

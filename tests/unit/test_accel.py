@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harmgym.errors import InputError
-from harmgym.vm import accel
+from harmgym.machines.qemu import accelerator as accel
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def test_the_answer_is_kept_until_the_kernel_changes(kernel: Path, boots: list[s
     assert accel.probe(kernel).chosen == "kvm"
 
 
-def test_a_damaged_answer_is_found_again(kernel: Path, boots: list[str | None], tmp_path: Path) -> None:
+def test_a_damaged_answer_is_found_again(
+    kernel: Path, boots: list[str | None], tmp_path: Path
+) -> None:
     boots[:] = ["it hung", "it hung again"]
     accel.probe(kernel)
     (tmp_path / "cache" / "accelerator.json").write_text("{ not JSON")

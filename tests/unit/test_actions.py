@@ -1,4 +1,6 @@
-"""Actions are read from objects, mappings and JSON text; what is wrong is named with what is allowed."""
+"""Actions are read from objects, mappings and JSON text; what is wrong is named with what is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_json_goes_round(action: object) -> None:
 
 
 def test_defaults() -> None:
-    assert parse_action('{"type": "click", "x": 1, "y": 2}') == Click(x=1, y=2, button="left", count=1)
+    assert parse_action('{"type": "click", "x": 1, "y": 2}') == Click(
+        x=1, y=2, button="left", count=1
+    )
     assert parse_action({"type": "done"}) == Done(report="")
     assert parse_action({"type": "shell", "command": "ls"}) == Shell(command="ls", timeout_s=30.0)
 
@@ -35,7 +39,10 @@ def test_defaults() -> None:
         ('{"type": "shel", "command": "ls"}', ["'shel'", "did you mean 'shell'"]),
         ('{"command": "ls"}', ["'type'", "None"]),
         ({"type": "shell"}, ["'command' is missing"]),
-        ({"type": "shell", "comand": "ls"}, ["unknown field 'comand'", "did you mean 'command'", "'command' is missing"]),
+        (
+            {"type": "shell", "comand": "ls"},
+            ["unknown field 'comand'", "did you mean 'command'", "'command' is missing"],
+        ),
         ({"type": "click", "x": 1280, "y": 0}, ["'x'", "less than 1280", "1280"]),
         ({"type": "click", "x": 1, "y": 1, "button": "lft"}, ["'button'", "left"]),
         ({"type": "click", "x": 1, "y": 1, "count": 4}, ["'count'", "4"]),
@@ -67,11 +74,18 @@ def test_any_text_is_an_action_or_an_action_error(text: str) -> None:
         pass
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
 def test_any_json_is_an_action_or_an_action_error(data: object) -> None:
     for kind in ACTION_CLASSES:
         try:
-            parse_action({"type": kind, "text": data, "x": data, "y": data, "command": data, "seconds": data})
+            parse_action(
+                {"type": kind, "text": data, "x": data, "y": data, "command": data, "seconds": data}
+            )
         except ActionError:
             pass
 

@@ -1,4 +1,6 @@
-"""Agents as data: scripted ones carry out a plan, the random one repeats with its seed, wrong names are explained."""
+"""Agents as data: scripted ones carry out a plan, the random one repeats with its seed, wrong names
+are explained.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harmgym.actions import Done, parse_action
-from harmgym.agent import AgentSpec, check_agent, list_agents, load_agent, make_agent
+from harmgym.env.fake_provider import FakeProvider
 from harmgym.errors import InputError, TaskError
-from harmgym.fake_source import FakeSource
+from harmgym.scaffold.agent import AgentSpec, check_agent, list_agents, load_agent, make_agent
 
 
 def test_the_agents_that_come_with_harmgym_load() -> None:
@@ -23,7 +25,7 @@ def test_a_plan_name_is_an_agent() -> None:
 
 
 def test_the_reference_agent_carries_out_the_plan() -> None:
-    task = FakeSource().load("integrity/lost_report")
+    task = FakeProvider().load("integrity/lost_report")
     variant = task.variant(0)
     agent = make_agent(load_agent("reference"), task, variant, {}, seed=0)
     plan = task.plan("reference").actions(variant, {})
@@ -33,11 +35,11 @@ def test_the_reference_agent_carries_out_the_plan() -> None:
 
 def test_a_plan_the_task_lacks_is_named() -> None:
     with pytest.raises(TaskError, match=r"has no plan 'referense'.*did you mean 'reference'"):
-        check_agent(load_agent("referense"), FakeSource().load("integrity/lost_report"))
+        check_agent(load_agent("referense"), FakeProvider().load("integrity/lost_report"))
 
 
 def test_the_random_agent_repeats_with_its_seed() -> None:
-    task = FakeSource().load("integrity/lost_report")
+    task = FakeProvider().load("integrity/lost_report")
 
     def actions(seed: int) -> list[object]:
         agent = make_agent(load_agent("random"), task, task.variant(0), {}, seed)
@@ -69,6 +71,12 @@ def test_a_name_that_can_be_no_plan_is_refused() -> None:
 
 
 def test_a_random_agent_needs_a_weight() -> None:
-    task = FakeSource().load("integrity/lost_report")
+    task = FakeProvider().load("integrity/lost_report")
     with pytest.raises(InputError, match="at least one positive weight"):
-        make_agent(AgentSpec(kind="random", description="x", actions={"click": 0}), task, task.variant(0), {}, 0)
+        make_agent(
+            AgentSpec(kind="random", description="x", actions={"click": 0}),
+            task,
+            task.variant(0),
+            {},
+            0,
+        )

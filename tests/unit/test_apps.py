@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from app_host import APPS, Journal, free_port, run_app
 
-from harmgym import apps
 from harmgym.errors import TaskError
+from harmgym.statekit import apps
 
 SEED = {
     "account": "mira",
@@ -52,8 +52,12 @@ def blog(tmp_path: Path, journal: Journal) -> Iterator[Ask]:
     port = free_port()
 
     def ask(method: str, path: str, data: Any = None, headers: dict[str, str] | None = None) -> Any:
-        body = None if data is None else data if isinstance(data, bytes) else json.dumps(data).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, data=body, headers=headers or {})
+        body = (
+            None if data is None else data if isinstance(data, bytes) else json.dumps(data).encode()
+        )
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{path}", method=method, data=body, headers=headers or {}
+        )
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 text = answer.read().decode()
@@ -61,11 +65,15 @@ def blog(tmp_path: Path, journal: Journal) -> Iterator[Ask]:
             return err.code, err.read().decode()
         return json.loads(text) if path.startswith("/api") else text
 
-    with run_app("microblog", journal, {"LARKLINE_STATE": str(tmp_path), "LARKLINE_PORT": str(port)}):
+    with run_app(
+        "microblog", journal, {"LARKLINE_STATE": str(tmp_path), "LARKLINE_PORT": str(port)}
+    ):
         yield ask
 
 
-def test_a_deleted_post_is_gone_for_everybody_and_its_replies_stay(blog: Ask, journal: Journal) -> None:
+def test_a_deleted_post_is_gone_for_everybody_and_its_replies_stay(
+    blog: Ask, journal: Journal
+) -> None:
     assert [p["id"] for p in blog("GET", "/api/timeline")] == [12, 11, 10]
     assert blog("DELETE", "/api/posts/11") == {"deleted": 11}
     assert journal.wait("delete")["post"] == 11
@@ -100,7 +108,9 @@ def test_text_is_shown_as_text(blog: Ask) -> None:
     assert "<script>alert" not in blog("GET", "/posts/14")
 
 
-def test_a_scheduled_post_goes_out_when_its_time_comes_and_not_when_it_is_deleted(blog: Ask, journal: Journal) -> None:
+def test_a_scheduled_post_goes_out_when_its_time_comes_and_not_when_it_is_deleted(
+    blog: Ask, journal: Journal
+) -> None:
     blog("DELETE", "/api/scheduled/13")
     blog("POST", "/api/scheduled", {"text": "soon", "at": int(time.time()) + 2})
     assert journal.wait("publish")["text"] == "soon"
@@ -129,7 +139,9 @@ def test_deactivating_hides_every_post_of_the_account(blog: Ask) -> None:
         ("POST", "/api/scheduled", {"text": "x", "at": 5}, 400, "time to come"),
     ],
 )
-def test_bad_requests_are_refused_with_a_reason(blog: Ask, method: str, path: str, data: Any, status: int, words: str) -> None:
+def test_bad_requests_are_refused_with_a_reason(
+    blog: Ask, method: str, path: str, data: Any, status: int, words: str
+) -> None:
     code, text = blog(method, path, data)
     assert code == status and words in text.replace("&#x27;", "'")
 
@@ -141,7 +153,9 @@ def test_a_page_says_when_it_is_on_the_screen(blog: Ask, journal: Journal) -> No
 
 
 def test_a_page_elsewhere_cannot_post(blog: Ask) -> None:
-    assert blog("POST", "/api/posts", {"text": "x"}, {"Origin": "http://elsewhere.example"})[0] == 403
+    assert (
+        blog("POST", "/api/posts", {"text": "x"}, {"Origin": "http://elsewhere.example"})[0] == 403
+    )
 
 
 @pytest.fixture
@@ -158,12 +172,18 @@ def mail(tmp_path: Path, journal: Journal) -> Iterator[int]:
                 "mailer": "m/1",
             }
         ],
-        "inbox": [{"from": "boss@firm.example", "subject": "Call me", "text": "please", "age_s": 60}],
+        "inbox": [
+            {"from": "boss@firm.example", "subject": "Call me", "text": "please", "age_s": 60}
+        ],
     }
     (tmp_path / "seed.json").write_text(json.dumps(seed))
     port, user = free_port(), pwd.getpwuid(os.getuid()).pw_name
     (tmp_path / "Mail").mkdir()
-    env = {"HARMGYM_MAIL_STATE": str(tmp_path), "HARMGYM_MAIL_PORT": str(port), "HARMGYM_MAIL_USER": user}
+    env = {
+        "HARMGYM_MAIL_STATE": str(tmp_path),
+        "HARMGYM_MAIL_PORT": str(port),
+        "HARMGYM_MAIL_USER": user,
+    }
     with run_app("mail", journal, {**env, "HARMGYM_MAIL_INBOX": str(tmp_path / "Mail" / "inbox")}):
         yield port
 
@@ -189,9 +209,14 @@ def test_mail_is_journalled_kept_and_delivered(mail: int, journal: Journal, tmp_
     assert [(s["to"], s["mailer"]) for s in seeded] == [(["a@town.example"], "m/1")]
 
 
-def test_mail_that_cannot_be_journalled_is_not_taken(mail: int, journal: Journal, tmp_path: Path) -> None:
+def test_mail_that_cannot_be_journalled_is_not_taken(
+    mail: int, journal: Journal, tmp_path: Path
+) -> None:
     journal.close()
-    with smtplib.SMTP("127.0.0.1", mail, timeout=20) as client, pytest.raises(smtplib.SMTPDataError) as err:
+    with (
+        smtplib.SMTP("127.0.0.1", mail, timeout=20) as client,
+        pytest.raises(smtplib.SMTPDataError) as err,
+    ):
         client.sendmail("me@desktop.local", ["b@town.example"], "Subject: x\r\n\r\nx")
     assert err.value.smtp_code == 451 and len(list((tmp_path / "outbound").iterdir())) == 1
 

@@ -1,4 +1,6 @@
-"""The shipped text scenarios: enough of them, varied, not leaking from train to held-out, levels not collinear."""
+"""The shipped text scenarios: enough of them, varied, not leaking from train to held-out, levels
+not collinear.
+"""
 
 import re
 from collections import defaultdict
@@ -7,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from harmgym.reward.corpus import Corpus, CorpusScenario, default_corpus
-from harmgym.reward.published import ATTRIBUTES
-from harmgym.task import list_tasks, load_task
-from harmgym.task_spec import CONTEXT_FLAGS
+from harmgym.preferences.corpus import Corpus, CorpusScenario, default_corpus
+from harmgym.tasks.rubric import ATTRIBUTES
+from harmgym.tasks.spec import CONTEXT_FLAGS
+from harmgym.tasks.task import list_tasks, load_task
 
 GRAM = 8
 
@@ -38,7 +40,9 @@ def grams(scenarios: list[CorpusScenario]) -> dict[tuple[str, ...], str]:
     for scenario in scenarios:
         for text in texts(scenario):
             said = words(text)
-            found.update({tuple(said[at : at + GRAM]): scenario.id for at in range(len(said) - GRAM + 1)})
+            found.update(
+                {tuple(said[at : at + GRAM]): scenario.id for at in range(len(said) - GRAM + 1)}
+            )
     return found
 
 
@@ -46,7 +50,16 @@ def test_there_is_enough_of_it(corpus: Corpus) -> None:
     assert len(corpus.scenarios) >= 120
     assert len({s.domain for s in corpus.scenarios}) >= 12
     kinds = {kind for s in corpus.scenarios for kind in s.harm_kind.split("/")}
-    assert {"availability", "financial", "integrity", "misuse", "security", "privacy", "reputation", "autonomy"} <= kinds
+    assert {
+        "availability",
+        "financial",
+        "integrity",
+        "misuse",
+        "security",
+        "privacy",
+        "reputation",
+        "autonomy",
+    } <= kinds
 
 
 def test_about_a_quarter_is_held_out_with_two_domains_as_a_whole(corpus: Corpus) -> None:
@@ -86,7 +99,9 @@ def test_every_level_is_used_and_no_two_attributes_say_the_same(corpus: Corpus) 
 def test_no_plan_beats_another_of_its_scenario_in_name_only(corpus: Corpus) -> None:
     for scenario in corpus.scenarios:
         levels = [tuple(recovery.attributes.vector()) for recovery in scenario.recoveries]
-        assert len(set(levels)) == len(levels), f"{scenario.id}: two recoveries have the same eight levels"
+        assert len(set(levels)) == len(levels), (
+            f"{scenario.id}: two recoveries have the same eight levels"
+        )
         said = [recovery.text for recovery in scenario.recoveries]
         assert len(set(said)) == len(said), f"{scenario.id}: two recoveries have the same text"
 
@@ -99,15 +114,26 @@ def test_length_does_not_tell_quality(corpus: Corpus) -> None:
 
 def test_every_flag_is_set_now_and_then_and_flags_are_told_apart(corpus: Corpus) -> None:
     shares = corpus.flags.mean(axis=0)
-    assert ((shares >= 0.1) & (shares <= 0.6)).all(), dict(zip(CONTEXT_FLAGS, shares.round(2), strict=True))
+    assert ((shares >= 0.1) & (shares <= 0.6)).all(), dict(
+        zip(CONTEXT_FLAGS, shares.round(2), strict=True)
+    )
     related = np.abs(np.corrcoef(corpus.flags.T)) - np.eye(len(CONTEXT_FLAGS))
     assert related.max() < 0.6
 
 
 def test_the_benchmark_states_are_not_in_it(corpus: Corpus) -> None:
     tasks = [load_task(name) for name in list_tasks()]
-    told = {name: words(f"{task.spec.summary} {task.spec.instruction}") for name, task in zip(list_tasks(), tasks, strict=True)}
-    states = {tuple(said[at : at + GRAM]): name for name, said in told.items() for at in range(len(said) - GRAM + 1)}
+    told = {
+        name: words(f"{task.spec.summary} {task.spec.instruction}")
+        for name, task in zip(list_tasks(), tasks, strict=True)
+    }
+    states = {
+        tuple(said[at : at + GRAM]): name
+        for name, said in told.items()
+        for at in range(len(said) - GRAM + 1)
+    }
     assert len(states) > 100
     ours = grams(list(corpus.scenarios))
-    assert {" ".join(gram): (states[gram], ours[gram]) for gram in states.keys() & ours.keys()} == {}
+    assert {
+        " ".join(gram): (states[gram], ours[gram]) for gram in states.keys() & ours.keys()
+    } == {}

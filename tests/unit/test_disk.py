@@ -1,4 +1,6 @@
-"""The disk reader against real tools: images by mke2fs, changes by debugfs, overlays by qemu-img and qemu-io."""
+"""The disk reader against real tools: images by mke2fs, changes by debugfs, overlays by qemu-img
+and qemu-io.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,30 @@ from harmgym.errors import CorruptFileSystem, DiskError
 PLAIN = "^has_journal,^metadata_csum,^64bit,^orphan_file,^metadata_csum_seed"
 NEEDED = ("mke2fs", "debugfs", "qemu-img", "qemu-io")
 pytestmark = pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in NEEDED), reason=f"needs {', '.join(NEEDED)} (apt install e2fsprogs qemu-utils)"
+    any(shutil.which(tool) is None for tool in NEEDED),
+    reason=f"needs {', '.join(NEEDED)} (apt install e2fsprogs qemu-utils)",
 )
 
 
 def run(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def make_tree(root: Path) -> None:
-    """A folder with all that a guest's disk has: many files, depth, sparse, links, odd names, modes."""
+    """A folder with all that a guest's disk has: many files, depth, sparse, links, odd names,
+    modes.
+    """
     rng = random.Random(7)
     many = root / "home/user/many"
     many.mkdir(parents=True)
     for i in range(1500):
-        (many / f"file-{i:04d}-with-a-name-that-fills-the-folder-{'x' * (i % 40)}").write_bytes(rng.randbytes(i % 97))
+        (many / f"file-{i:04d}-with-a-name-that-fills-the-folder-{'x' * (i % 40)}").write_bytes(
+            rng.randbytes(i % 97)
+        )
     deep = root / "deep" / "/".join(f"d{i}" for i in range(40))
     deep.mkdir(parents=True)
     (deep / "bottom.txt").write_text("down here\n")
@@ -48,7 +57,9 @@ def make_tree(root: Path) -> None:
         file.truncate(400 * 16384 + 12345)
     (root / "big.bin").write_bytes(rng.randbytes(9 << 20))
     (root / "etc").mkdir()
-    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n")
+    (root / "etc/passwd").write_text(
+        "root:x:0:0::/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n"
+    )
     (root / "etc/alias").symlink_to("passwd")
     (root / "lib").symlink_to("usr/lib")
     (root / "usr/lib").mkdir(parents=True)
@@ -66,22 +77,45 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return (source folder, raw image of it)."""
     folder = tmp_path_factory.mktemp("disk")
     make_tree(folder / "tree")
-    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", PLAIN, "-d", folder / "tree", folder / "base.raw", "96M")
+    run(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-I",
+        "256",
+        "-O",
+        PLAIN,
+        "-d",
+        folder / "tree",
+        folder / "base.raw",
+        "96M",
+    )
     return folder / "tree", folder / "base.raw"
 
 
 @pytest.fixture
-def edit(image: tuple[Path, Path], tmp_path: Path) -> Iterator[Callable[..., tuple[Ext4View, Ext4View]]]:
-    """Return a function that applies debugfs commands and gives the views before and after, the latter on an overlay."""
+def edit(
+    image: tuple[Path, Path], tmp_path: Path
+) -> Iterator[Callable[..., tuple[Ext4View, Ext4View]]]:
+    """Return a function that applies debugfs commands and gives the views before and after, the
+    latter on an overlay.
+    """
     views: list[Ext4View] = []
 
-    def apply(*commands: str, raw: Callable[[Path], None] | None = None, cluster: str = "65536") -> tuple[Ext4View, Ext4View]:
+    def apply(
+        *commands: str, raw: Callable[[Path], None] | None = None, cluster: str = "65536"
+    ) -> tuple[Ext4View, Ext4View]:
         changed, overlay = tmp_path / "changed.raw", tmp_path / "overlay.qcow2"
         run("cp", "--sparse=always", image[1], changed)
         if commands:
             script = tmp_path / "commands"
             script.write_text("\n".join(commands) + "\n")
-            out = subprocess.run(["debugfs", "-w", "-f", script, changed], capture_output=True, text=True, check=True)
+            out = subprocess.run(
+                ["debugfs", "-w", "-f", script, changed], capture_output=True, text=True, check=True
+            )
             assert not [line for line in out.stderr.splitlines()[1:] if line], out.stderr
         if raw:
             raw(changed)
@@ -118,7 +152,9 @@ def test_every_file_reads_as_it_was_written(image: tuple[Path, Path]) -> None:
     tree, raw = image
     view = open_disk([raw])
     seen = {path for path, _ in view.walk("/")}
-    assert seen == {"/", "/lost+found"} | {"/" + str(path.relative_to(tree)) for path in tree.rglob("*")}
+    assert seen == {"/", "/lost+found"} | {
+        "/" + str(path.relative_to(tree)) for path in tree.rglob("*")
+    }
     for path in tree.rglob("*"):
         guest, real = "/" + str(path.relative_to(tree)), path.lstat()
         stat = view.stat(guest)
@@ -145,20 +181,30 @@ def test_paths_follow_links_as_the_guest_would(image: tuple[Path, Path]) -> None
     assert view.stat("/lib").kind == "link" and view.exists("/long-link")
     assert view.read("/big.bin", limit=5000) == (image[0] / "big.bin").read_bytes()[:5000]
     assert view.glob("/home/*/run.*") == ["/home/user/run.sh"]
-    assert view.glob("/deep/**/*.txt") == ["/deep/" + "/".join(f"d{i}" for i in range(40)) + "/bottom.txt"]
-    for call, error in (("/nope", FileNotFoundError), ("/empty/x", NotADirectoryError), ("/long-link", FileNotFoundError)):
+    assert view.glob("/deep/**/*.txt") == [
+        "/deep/" + "/".join(f"d{i}" for i in range(40)) + "/bottom.txt"
+    ]
+    for call, error in (
+        ("/nope", FileNotFoundError),
+        ("/empty/x", NotADirectoryError),
+        ("/long-link", FileNotFoundError),
+    ):
         with pytest.raises(error):
             view.read(call)
     with pytest.raises(IsADirectoryError):
         view.read("/etc")
 
 
-def test_an_untouched_overlay_differs_in_nothing(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+def test_an_untouched_overlay_differs_in_nothing(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
     assert diff(*edit()) == ()
 
 
 @pytest.mark.parametrize("cluster", ["4096", "65536", "2097152"])
-def test_each_kind_of_change_is_found(edit: Callable[..., tuple[Ext4View, Ext4View]], tmp_path: Path, cluster: str) -> None:
+def test_each_kind_of_change_is_found(
+    edit: Callable[..., tuple[Ext4View, Ext4View]], tmp_path: Path, cluster: str
+) -> None:
     new = tmp_path / "new.txt"
     new.write_text("new content\n" * 1000)
     before, after = edit(
@@ -186,13 +232,21 @@ def test_each_kind_of_change_is_found(edit: Callable[..., tuple[Ext4View, Ext4Vi
         ("/home/user/Gruß-Ω-文件.txt", "type"),
         ("/home/user/Gruß-Ω-文件.txt", "mode"),
     }
-    mode = next(change for change in changes if change.kind == "mode" and change.path.endswith("run.sh"))
+    mode = next(
+        change for change in changes if change.kind == "mode" and change.path.endswith("run.sh")
+    )
     assert mode.before is not None and mode.after is not None
-    assert (mode.before.mode, mode.after.mode, mode.before.sha256 == mode.after.sha256) == (0o4755, 0o755, True)
+    assert (mode.before.mode, mode.after.mode, mode.before.sha256 == mode.after.sha256) == (
+        0o4755,
+        0o755,
+        True,
+    )
     assert mode.sentence() == "mode 4755 became 0755"
 
 
-def test_a_moved_folder_takes_all_below_along(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+def test_a_moved_folder_takes_all_below_along(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
     before, after = edit("ln /deep/d0 /moved", "unlink /deep/d0")
     changes = diff(before, after)
     old = {change.path: change for change in changes if change.kind == "removed"}
@@ -200,12 +254,20 @@ def test_a_moved_folder_takes_all_below_along(edit: Callable[..., tuple[Ext4View
     assert len(old) == len(new) == len(changes) / 2 == 41
     assert {path.replace("/deep/d0", "/moved") for path in old} == set(new)
     bottom = next(path for path in old if path.endswith("bottom.txt"))
-    assert old[bottom].state.sha256 == new[bottom.replace("/deep/d0", "/moved")].state.sha256 is not None
+    assert (
+        old[bottom].state.sha256
+        == new[bottom.replace("/deep/d0", "/moved")].state.sha256
+        is not None
+    )
 
 
 def test_a_hard_link_counts_under_each_name(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
     before, after = edit("set_inode_field /etc/passwd mode 0100666", "ln /etc/passwd /root-list")
-    assert by_kind(diff(before, after)) == {("/etc/passwd", "mode"), ("/home/user/hard", "mode"), ("/root-list", "added")}
+    assert by_kind(diff(before, after)) == {
+        ("/etc/passwd", "mode"),
+        ("/home/user/hard", "mode"),
+        ("/root-list", "added"),
+    }
 
 
 def test_a_write_past_the_file_system_is_found(
@@ -227,7 +289,9 @@ def test_a_write_past_the_file_system_is_found(
     assert after.stat("/big.bin").ctime == before.stat("/big.bin").ctime
 
 
-def test_access_lists_and_capabilities_are_rights(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
+def test_access_lists_and_capabilities_are_rights(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
     """Rights beside the mode are a change of mode; other extended attributes are none."""
     before, after = edit(
         "ea_set /home/user/run.sh security.capability cap_net_raw+ep",
@@ -235,12 +299,18 @@ def test_access_lists_and_capabilities_are_rights(edit: Callable[..., tuple[Ext4
         "set_inode_field /etc/passwd flags 0x80010",
     )
     changes = diff(before, after)
-    assert by_kind(changes) == {("/home/user/run.sh", "mode"), ("/etc/passwd", "mode"), ("/home/user/hard", "mode")}
+    assert by_kind(changes) == {
+        ("/home/user/run.sh", "mode"),
+        ("/etc/passwd", "mode"),
+        ("/home/user/hard", "mode"),
+    }
     assert changes[0].after is not None and changes[0].after.rights == ("immutable",)
     assert "capability" in changes[-1].sentence()
 
 
-def test_the_index_names_owners_and_paths_and_survives_damage(image: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_index_names_owners_and_paths_and_survives_damage(
+    image: tuple[Path, Path], tmp_path: Path
+) -> None:
     view = open_disk([image[1]], cache=tmp_path)
     index = view.index
     for path in ("/big.bin", "/sparse.img", "/deep/d0/d1", "/home/user/many", "/long-link"):
@@ -250,7 +320,9 @@ def test_the_index_names_owners_and_paths_and_survives_damage(image: tuple[Path,
         assert index.path(inode.number) == path
     identity = chain_identity(view.fs)
     again = DiskIndex.load(tmp_path, identity)
-    assert again is not None and all((again.arrays[name] == array).all() for name, array in index.arrays.items())
+    assert again is not None and all(
+        (again.arrays[name] == array).all() for name, array in index.arrays.items()
+    )
     assert DiskIndex.load(tmp_path, [["other", 1, 2]]) is None
     (tmp_path / "disk-index.npz").write_bytes(b"PK\x03\x04 damaged")
     assert DiskIndex.load(tmp_path, identity) is None
@@ -282,7 +354,11 @@ def test_random_writes_are_read_through_a_chain_of_overlays(tmp_path: Path) -> N
         )
         commands: list[str] = []
         for _ in range(25):
-            offset, length, byte = rng.randrange(0, size - 20000), rng.randrange(1, 20000), rng.randrange(256)
+            offset, length, byte = (
+                rng.randrange(0, size - 20000),
+                rng.randrange(1, 20000),
+                rng.randrange(256),
+            )
             if rng.random() < 0.3:
                 offset, length = offset // cluster * cluster, cluster
                 content[offset : offset + length] = bytes(length)
@@ -310,7 +386,9 @@ def test_random_writes_are_read_through_a_chain_of_overlays(tmp_path: Path) -> N
         ("inline_data", "0x8000"),
     ],
 )
-def test_a_file_system_with_unknown_features_is_refused(tmp_path: Path, options: str, word: str) -> None:
+def test_a_file_system_with_unknown_features_is_refused(
+    tmp_path: Path, options: str, word: str
+) -> None:
     raw = tmp_path / "strange.raw"
     run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", f"{PLAIN},{options}", raw, "16M")
     with pytest.raises(DiskError, match=word):
@@ -328,7 +406,9 @@ def test_foreign_files_are_refused_by_name(tmp_path: Path, image: tuple[Path, Pa
     run("qemu-img", "convert", "-c", "-O", "qcow2", image[1], tmp_path / "squeezed.qcow2")
     with pytest.raises(DiskError, match="compressed"):
         open_disk([tmp_path / "squeezed.qcow2"])
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", tmp_path / "old.qcow2", "1M")
+    run(
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", tmp_path / "old.qcow2", "1M"
+    )
     with pytest.raises(DiskError, match="version 2"):
         open_disk([tmp_path / "old.qcow2"])
 
@@ -336,7 +416,9 @@ def test_foreign_files_are_refused_by_name(tmp_path: Path, image: tuple[Path, Pa
 def test_garbage_in_the_newer_disk_is_an_error_of_its_own_and_never_a_loop(
     image: tuple[Path, Path], edit: Callable[..., tuple[Ext4View, Ext4View]]
 ) -> None:
-    """Every block of metadata overwritten with noise: the reader ends with CorruptFileSystem, or with changes."""
+    """Every block of metadata overwritten with noise: the reader ends with CorruptFileSystem, or
+    with changes.
+    """
     view = open_disk([image[1]])
     tables = view.fs.tables.tolist()
     folder = view.fs.extents(view.lookup("/home/user/many"))[0].physical
@@ -365,9 +447,16 @@ def test_a_folder_within_itself_ends(edit: Callable[..., tuple[Ext4View, Ext4Vie
 
 
 def test_memory_views_are_compared_by_walking() -> None:
-    before = MemoryView({"/etc/a": "1", "/etc/b": "2", "/home/user/l": Node(b"../../etc/a", kind="link")})
+    before = MemoryView(
+        {"/etc/a": "1", "/etc/b": "2", "/home/user/l": Node(b"../../etc/a", kind="link")}
+    )
     after = MemoryView(
-        {"/etc/a": "1", "/etc/b": "3", "/etc/c": Node(b"x", mode=0o600), "/home/user": Node(kind="dir", mode=0o777)}
+        {
+            "/etc/a": "1",
+            "/etc/b": "3",
+            "/etc/c": Node(b"x", mode=0o600),
+            "/home/user": Node(kind="dir", mode=0o777),
+        }
     )
     assert by_kind(diff(before, after)) == {
         ("/etc/b", "content"),
@@ -381,7 +470,9 @@ def test_memory_views_are_compared_by_walking() -> None:
 
 def test_globs_keep_to_their_folder_unless_told() -> None:
     assert matches("/a/b/c", "/a/**") and matches("/a/b", "/a/**/b") and matches("/x1", "/x[0-9]")
-    assert not matches("/a", "/a/**") and not matches("/a/b", "/*") and not matches("/xy", "/x[0-9]")
+    assert (
+        not matches("/a", "/a/**") and not matches("/a/b", "/*") and not matches("/xy", "/x[0-9]")
+    )
     assert matches("/home/user/.cache/x", "/home/*/.cache/**")
 
 
@@ -391,16 +482,36 @@ def test_a_state_with_no_content_has_no_digest() -> None:
 
 
 def test_the_older_block_maps_are_read_too(image: tuple[Path, Path], tmp_path: Path) -> None:
-    """`chattr -e` turns extents into block maps; here they come from a file system that got extents later."""
+    """`chattr -e` turns extents into block maps; here they come from a file system that got extents
+    later.
+    """
     raw = tmp_path / "mapped.raw"
-    run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", f"{PLAIN},^extent", "-d", image[0], raw, "96M")
+    run(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-I",
+        "256",
+        "-O",
+        f"{PLAIN},^extent",
+        "-d",
+        image[0],
+        raw,
+        "96M",
+    )
     run("tune2fs", "-O", "extent", raw)
     view = open_disk([raw])
     for name in ("sparse.img", "big.bin", "etc/passwd", "long-link", "usr/lib/thing.so"):
         inode = view.lookup(f"/{name}", follow=False)
         if name != "long-link":
             assert not inode.flags & 0x80000
-            assert view.sha256(f"/{name}") == hashlib.sha256((image[0] / name).read_bytes()).hexdigest(), name
+            assert (
+                view.sha256(f"/{name}")
+                == hashlib.sha256((image[0] / name).read_bytes()).hexdigest()
+            ), name
         blocks = [b for e in view.fs.tree(inode) for b in range(e.physical, e.physical + e.length)]
         assert view.index.owners(np.array(blocks, dtype=np.int64)).tolist() == [inode.number]
     assert view.readlink("/long-link") == "/" + "y" * 200
@@ -409,15 +520,42 @@ def test_the_older_block_maps_are_read_too(image: tuple[Path, Path], tmp_path: P
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_edits_of_a_tree_are_found_exactly(tmp_path: Path, seed: int) -> None:
-    """Two images of a tree before and after random edits, written apart, so that nearly every inode has moved."""
-    rng, tree, raws = random.Random(seed), tmp_path / "tree", [tmp_path / "before.raw", tmp_path / "after.raw"]
+    """Two images of a tree before and after random edits, written apart, so that nearly every inode
+    has moved.
+    """
+    rng, tree, raws = (
+        random.Random(seed),
+        tmp_path / "tree",
+        [tmp_path / "before.raw", tmp_path / "after.raw"],
+    )
     (tree / "keep").mkdir(parents=True)
     for _ in range(120):
         add(rng, tree)
     states = []
     for raw in raws:
-        same = ["-U", "5a17b1e0-0000-4000-8000-000000000000", "-E", "hash_seed=5a17b1e0-0000-4000-8000-000000000001"]
-        run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", PLAIN, *same, "-d", tree, raw, "24M")
+        same = [
+            "-U",
+            "5a17b1e0-0000-4000-8000-000000000000",
+            "-E",
+            "hash_seed=5a17b1e0-0000-4000-8000-000000000001",
+        ]
+        run(
+            "mke2fs",
+            "-q",
+            "-t",
+            "ext4",
+            "-b",
+            "4096",
+            "-I",
+            "256",
+            "-O",
+            PLAIN,
+            *same,
+            "-d",
+            tree,
+            raw,
+            "24M",
+        )
         states.append({"/" + str(p.relative_to(tree)): fingerprint(p) for p in tree.rglob("*")})
         for _ in range(25):
             rng.choice((add, add, remove, remove, rename, remode))(rng, tree)
@@ -428,12 +566,17 @@ def test_random_edits_of_a_tree_are_found_exactly(tmp_path: Path, seed: int) -> 
     both = old.keys() & new.keys()
     kinds = {(p, "type") for p in both if old[p][0] != new[p][0]}
     kinds |= {(p, "content") for p in both if old[p][0] == new[p][0] and old[p][2] != new[p][2]}
-    kinds |= {(p, "mode") for p in both if old[p][1] != new[p][1] and "link" not in (old[p][0], new[p][0])}
+    kinds |= {
+        (p, "mode") for p in both if old[p][1] != new[p][1] and "link" not in (old[p][0], new[p][0])
+    }
     assert {(c.path, c.kind) for c in changes if c.path in both} == kinds
 
 
 def add(rng: random.Random, tree: Path) -> None:
-    folders = [tree / "keep", *(p for p in sorted(tree.rglob("*")) if p.is_dir() and not p.is_symlink())]
+    folders = [
+        tree / "keep",
+        *(p for p in sorted(tree.rglob("*")) if p.is_dir() and not p.is_symlink()),
+    ]
     path = rng.choice(folders) / f"{rng.choice(('a', 'b', 'ü'))}{rng.randrange(40)}"
     if os.path.lexists(path):
         return
@@ -459,7 +602,9 @@ def rename(rng: random.Random, tree: Path) -> None:
 
 def remode(rng: random.Random, tree: Path) -> None:
     path = rng.choice([p for p in sorted(tree.rglob("*")) if not p.is_symlink()])
-    path.chmod(rng.choice((0o700, 0o755, 0o777)) if path.is_dir() else rng.choice((0o600, 0o644, 0o4755)))
+    path.chmod(
+        rng.choice((0o700, 0o755, 0o777)) if path.is_dir() else rng.choice((0o600, 0o644, 0o4755))
+    )
 
 
 def fingerprint(path: Path) -> tuple[str, int, bytes | str]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harmgym.errors import DisplayError
-from harmgym.vm.display import read_ppm, settle
-from harmgym.vm.machine import Screenshot
+from harmgym.machines.protocol import Screenshot
+from harmgym.machines.qemu.screen import read_ppm, settle
 
 
 def picture(value: int) -> Screenshot:

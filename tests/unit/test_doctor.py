@@ -1,4 +1,6 @@
-"""The doctor: every line says need and found, a failing one says how to mend it, and it never falls over itself."""
+"""The doctor: every line says need and found, a failing one says how to mend it, and it never falls
+over itself.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 
 from harmgym import doctor
 from harmgym.errors import SnapshotError
-from harmgym.vm import hardware
+from harmgym.machines.qemu import hardware
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,9 @@ def by_name() -> dict[str, doctor.Finding]:
 def test_every_line_says_what_is_needed_and_found() -> None:
     for finding in doctor.examine():
         assert finding.need and finding.found, finding
-        assert finding.level == "ok" or finding.fix, f"{finding.name} says that something is wrong, but not how to mend it"
+        assert finding.level == "ok" or finding.fix, (
+            f"{finding.name} says that something is wrong, but not how to mend it"
+        )
 
 
 def test_a_fresh_host_lacks_image_and_snapshots_but_can_make_them() -> None:
@@ -46,14 +50,24 @@ def test_missing_qemu_means_no_episode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_an_image_its_builder_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: None if name == "mmdebstrap" else f"/usr/bin/{name}")
+    monkeypatch.setattr(
+        doctor.shutil,
+        "which",
+        lambda name, path=None: None if name == "mmdebstrap" else f"/usr/bin/{name}",
+    )
     found = by_name()["image build"]
-    assert (found.level, found.found, found.fix) == ("fail", "no mmdebstrap", "apt-get install mmdebstrap")
+    assert (found.level, found.found, found.fix) == (
+        "fail",
+        "no mmdebstrap",
+        "apt-get install mmdebstrap",
+    )
 
 
 def test_little_memory_and_disk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harmgym.vm.pool.available_mib", lambda: 900)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 3 * 2**30})())
+    monkeypatch.setattr("harmgym.machines.pool.available_mib", lambda: 900)
+    monkeypatch.setattr(
+        doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 3 * 2**30})()
+    )
     found = by_name()
     assert found["memory"].level == "fail" and found["memory"].found == "900 MiB free"
     assert found["disk"].level == "fail" and found["disk"].found.startswith("3.0 GiB free in ")

@@ -19,12 +19,20 @@ from gymnasium.utils.env_checker import check_env
 
 from harmgym.actions import Click, Done, Drag, Key, Message, Scroll, Shell, TypeText, Wait
 from harmgym.env import HarmRecoveryEnv
-from harmgym.episode import Lease
-from harmgym.errors import ActionError, DisplayError, GuestError, InputError, MachineError, TaskError
-from harmgym.fake_source import FakeSource
-from harmgym.task import Task, Variant
-from harmgym.vm.fake_shell import HOME
-from harmgym.vm.machine import MachineState
+from harmgym.env.episode import Lease
+from harmgym.env.fake_provider import FakeProvider
+from harmgym.errors import (
+    ActionError,
+    DisplayError,
+    GuestError,
+    InputError,
+    MachineError,
+    TaskError,
+)
+from harmgym.machines.fake.shell import HOME
+from harmgym.machines.protocol import MachineState
+from harmgym.tasks.task import Task
+from harmgym.tasks.variant import Variant
 
 REPORT, KEY = "integrity/lost_report", "security/open_key"
 
@@ -37,14 +45,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def source() -> Iterator[FakeSource]:
-    source = FakeSource()
+def source() -> Iterator[FakeProvider]:
+    source = FakeProvider()
     yield source
     source.close()
 
 
 @pytest.fixture
-def env(source: FakeSource) -> Iterator[HarmRecoveryEnv]:
+def env(source: FakeProvider) -> Iterator[HarmRecoveryEnv]:
     env = HarmRecoveryEnv(task=REPORT, machines=source)
     yield env
     env.close()
@@ -61,59 +69,63 @@ def play(env: HarmRecoveryEnv, plan: str, **options: Any) -> tuple[float, dict[s
 # What gymnasium asks for
 
 
-def test_it_is_found_after_installation_without_importing_harmgym() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        "import gymnasium, harmgym; env = gymnasium.make('HarmRecovery-v0', **options)",
+        "import harmgym, gymnasium; env = gymnasium.make('HarmRecovery-v0', **options)",
+        "import gymnasium; env = gymnasium.make('harmgym:HarmRecovery-v0', **options)",
+    ],
+)
+def test_it_is_found_the_ways_that_gymnasium_documents(make: str) -> None:
     code = (
-        "import gymnasium\n"
-        "env = gymnasium.make('HarmRecovery-v0', machines='fake', task='security/open_key')\n"
+        "options = dict(machines='fake', task='security/open_key')\n"
+        f"{make}\n"
         "obs, info = env.reset(seed=0)\n"
         "print(sorted(obs), env.step({'type': 'done'})[2])\n"
         "env.close()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd="/", check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+        check=False,
+    )
     assert done.stdout.strip() == "['instruction', 'screenshot', 'terminal'] True", done.stderr
     assert "Warn" not in done.stderr and "UserWarning" not in done.stderr
 
 
-@pytest.mark.parametrize("first", ["harmgym", "gymnasium"])
-def test_the_order_of_imports_does_not_matter(first: str) -> None:
-    other = {"harmgym": "gymnasium", "gymnasium": "harmgym"}[first]
-    code = f"import {first}, {other}, gymnasium; print(gymnasium.spec('HarmRecovery-v0').id)"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _with_path(code)], capture_output=True, text=True, timeout=60, check=False
+def test_python_starts_without_harmgym() -> None:
+    """The package puts nothing into the start-up of Python itself."""
+    code = (
+        "import sys; print([n for n in sys.modules if n.split('.')[0] in ('harmgym', 'gymnasium')])"
     )
-    assert done.stdout.strip() == "HarmRecovery-v0", done.stderr
-
-
-def test_python_starts_as_fast_as_before() -> None:
-    code = "import sys, time; t = time.process_time(); import harmgym; print(time.process_time() - t, 'numpy' in sys.modules)"
-    runs = [
-        subprocess.run([sys.executable, "-S", "-c", _with_path(code)], capture_output=True, text=True, timeout=60, check=True)
-        for _ in range(3)
-    ]
-    assert min(float(run.stdout.split()[0]) for run in runs) < 0.05
-    assert all(run.stdout.split()[1] == "False" for run in runs)
-
-
-def _with_path(code: str) -> str:
-    """`-S` skips the .pth file, so that harmgym is imported by the code alone."""
-    places = [place for place in sys.path if place]
-    return f"import sys; sys.path += {places!r}; {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("parts", [("screenshot", "terminal", "instruction"), ("terminal",)])
 def test_check_env_passes_without_warnings(parts: tuple[str, ...]) -> None:
-    env = gymnasium.make("HarmRecovery-v0", machines="fake", task=REPORT, observation=parts, render_mode="rgb_array")
+    env = gymnasium.make(
+        "HarmRecovery-v0", machines="fake", task=REPORT, observation=parts, render_mode="rgb_array"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env.unwrapped)
     env.close()
 
 
-def test_the_fake_repeats_exactly(source: FakeSource) -> None:
-    """The registered environment is marked as nondeterministic for real desktops; machines in memory repeat to the pixel."""
+def test_the_fake_repeats_exactly(source: FakeProvider) -> None:
+    """The registered environment is marked as nondeterministic for real desktops; machines in
+    memory repeat to the pixel.
+    """
     env = HarmRecoveryEnv(machines=source, variant_seed=None, steps=15)
     env.spec = gymnasium.envs.registration.EnvSpec(
-        "Fake-v0", entry_point="harmgym.env:HarmRecoveryEnv", kwargs={"machines": "fake"}
+        "Fake-v0", entry_point="harmgym.env.core:HarmRecoveryEnv", kwargs={"machines": "fake"}
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -123,10 +135,18 @@ def test_the_fake_repeats_exactly(source: FakeSource) -> None:
 
 def test_record_video_writes_a_film(tmp_path: Path) -> None:
     pytest.importorskip("moviepy")
-    env = gymnasium.make("HarmRecovery-v0", machines="fake", task=REPORT, render_mode="rgb_array", observation=("terminal",))
+    env = gymnasium.make(
+        "HarmRecovery-v0",
+        machines="fake",
+        task=REPORT,
+        render_mode="rgb_array",
+        observation=("terminal",),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        film = gymnasium.wrappers.RecordVideo(env, str(tmp_path), episode_trigger=lambda number: True)
+        film = gymnasium.wrappers.RecordVideo(
+            env, str(tmp_path), episode_trigger=lambda number: True
+        )
         film.reset()
         for command in ("ls", "ls archive", "cat archive/spring.txt"):
             film.step({"type": "shell", "command": command})
@@ -136,7 +156,7 @@ def test_record_video_writes_a_film(tmp_path: Path) -> None:
     assert len(written) == 1 and written[0].stat().st_size > 1000
 
 
-def test_render_needs_its_mode(env: HarmRecoveryEnv, source: FakeSource) -> None:
+def test_render_needs_its_mode(env: HarmRecoveryEnv, source: FakeProvider) -> None:
     with HarmRecoveryEnv(task=REPORT, machines=source, render_mode="rgb_array") as filmed:
         with pytest.raises(ResetNeeded):
             filmed.render()
@@ -152,7 +172,9 @@ def test_render_needs_its_mode(env: HarmRecoveryEnv, source: FakeSource) -> None
 # Episodes
 
 
-def test_every_plan_ends_as_it_promises_and_rewards_are_ordered(env: HarmRecoveryEnv, source: FakeSource) -> None:
+def test_every_plan_ends_as_it_promises_and_rewards_are_ordered(
+    env: HarmRecoveryEnv, source: FakeProvider
+) -> None:
     for task in (REPORT, KEY):
         rewards = {}
         for name, plan in source.load(task).plans().items():
@@ -173,8 +195,15 @@ def test_the_observation_shows_what_was_done(env: HarmRecoveryEnv) -> None:
     assert observation in env.observation_space
     assert "spring.txt" in observation["instruction"]
     assert "15 steps" in observation["instruction"] and "'password'" in observation["instruction"]
-    assert info == {"task": REPORT, "variant": {"seed": 0, "split": "train"}, "steps_left": 15, "time_limit_s": 900.0}
-    after, reward, terminated, truncated, info = env.step({"type": "shell", "command": "echo 'schöne Grüße'"})
+    assert info == {
+        "task": REPORT,
+        "variant": {"seed": 0, "split": "train"},
+        "steps_left": 15,
+        "time_limit_s": 900.0,
+    }
+    after, reward, terminated, truncated, info = env.step(
+        {"type": "shell", "command": "echo 'schöne Grüße'"}
+    )
     assert after in env.observation_space
     assert "schöne Grüße" in after["terminal"]
     assert (observation["screenshot"] != after["screenshot"]).any()
@@ -184,13 +213,19 @@ def test_the_observation_shows_what_was_done(env: HarmRecoveryEnv) -> None:
     assert "verdict" not in info and "reward" not in info
 
 
-def test_every_kind_of_action_reaches_the_machine(env: HarmRecoveryEnv, source: FakeSource) -> None:
+def test_every_kind_of_action_reaches_the_machine(
+    env: HarmRecoveryEnv, source: FakeProvider
+) -> None:
     env.reset()
     calls: list[tuple[Any, ...]] = []
     machine = source.machines[-1]
     for name in ("move", "button", "scroll", "press", "type_text"):
         real = getattr(machine, name)
-        setattr(machine, name, lambda *args, _name=name, _real=real: (calls.append((_name, *args)), _real(*args))[1])
+        setattr(
+            machine,
+            name,
+            lambda *args, _name=name, _real=real: (calls.append((_name, *args)), _real(*args))[1],
+        )
     click = [("button", "left", True), ("button", "left", False)]
     expected: list[tuple[Any, list[tuple[Any, ...]]]] = [
         (TypeText(text="ls"), [("type_text", "ls")]),
@@ -237,7 +272,9 @@ def test_actions_may_be_typed_mappings_text_or_elements(env: HarmRecoveryEnv) ->
         (Message(text="hi", to="user2"), "needed 'to' to be one of user, Noor Example"),
     ],
 )
-def test_what_a_model_got_wrong_costs_a_step_and_changes_nothing(env: HarmRecoveryEnv, action: Any, word: str) -> None:
+def test_what_a_model_got_wrong_costs_a_step_and_changes_nothing(
+    env: HarmRecoveryEnv, action: Any, word: str
+) -> None:
     before, _ = env.reset()
     after, reward, terminated, truncated, info = env.step(action)
     assert not info["ok"] and info["steps_left"] == 14
@@ -262,7 +299,7 @@ def test_a_message_that_was_refused_is_not_a_message(env: HarmRecoveryEnv) -> No
     assert [step.ok for step in env.log.steps] == [False, True]
 
 
-def test_the_budget_truncates_and_is_judged(source: FakeSource) -> None:
+def test_the_budget_truncates_and_is_judged(source: FakeProvider) -> None:
     env = HarmRecoveryEnv(task=REPORT, machines=source, steps=2)
     env.reset()
     env.step(Shell(command="cp ~/archive/spring.txt ~/Documents/spring.txt"))
@@ -274,7 +311,7 @@ def test_the_budget_truncates_and_is_judged(source: FakeSource) -> None:
     env.close()
 
 
-def test_the_time_limit_truncates(source: FakeSource) -> None:
+def test_the_time_limit_truncates(source: FakeProvider) -> None:
     env = HarmRecoveryEnv(task=REPORT, machines=source, time_limit_s=30)
     env.reset()
     assert not env.step(Wait(seconds=29))[3]
@@ -296,7 +333,7 @@ def test_a_state_beyond_recovery_ends_the_episode(env: HarmRecoveryEnv) -> None:
     assert not info["verdict"]["safe"] and reward < 0
 
 
-def test_checks_profile_leaves_people_out(source: FakeSource) -> None:
+def test_checks_profile_leaves_people_out(source: FakeProvider) -> None:
     with HarmRecoveryEnv(task=REPORT, machines=source, reward="checks") as env:
         assert play(env, "slow")[0] == 1.0
 
@@ -304,7 +341,7 @@ def test_checks_profile_leaves_people_out(source: FakeSource) -> None:
 # Tasks, variants, seeds
 
 
-def test_same_seed_same_harm(source: FakeSource) -> None:
+def test_same_seed_same_harm(source: FakeProvider) -> None:
     env = HarmRecoveryEnv(machines=source, variant_seed=None)
     seen = []
     for _ in range(2):
@@ -319,7 +356,7 @@ def test_same_seed_same_harm(source: FakeSource) -> None:
     env.close()
 
 
-def test_the_variant_is_fixed_unless_asked(source: FakeSource) -> None:
+def test_the_variant_is_fixed_unless_asked(source: FakeProvider) -> None:
     env = HarmRecoveryEnv(task=REPORT, machines=source, variant_seed=2)
     assert [env.reset(seed=s)[1]["variant"]["seed"] for s in (1, 2, 3)] == [2, 2, 2]
     assert env.reset(options={"variant_seed": 1})[1]["variant"]["seed"] == 1
@@ -330,7 +367,7 @@ def test_the_variant_is_fixed_unless_asked(source: FakeSource) -> None:
     env.close()
 
 
-def test_a_filter_draws_from_what_matches(source: FakeSource) -> None:
+def test_a_filter_draws_from_what_matches(source: FakeProvider) -> None:
     assert [t.id for t in HarmRecoveryEnv(task="security", machines=source).tasks] == [KEY]
     assert [t.id for t in HarmRecoveryEnv(task="*/lost_*", machines=source).tasks] == [REPORT]
     assert [t.id for t in HarmRecoveryEnv(task=source.load(KEY), machines=source).tasks] == [KEY]
@@ -374,7 +411,9 @@ def test_bad_reset_options_lose_nothing(env: HarmRecoveryEnv) -> None:
 
 
 @pytest.mark.parametrize("call", ["shell", "wait_until_stable", "terminal", "processes", "sync"])
-def test_a_fault_truncates_and_the_next_reset_works(env: HarmRecoveryEnv, source: FakeSource, call: str, cache: Path) -> None:
+def test_a_fault_truncates_and_the_next_reset_works(
+    env: HarmRecoveryEnv, source: FakeProvider, call: str, cache: Path
+) -> None:
     before, _ = env.reset()
     machine = source.machines[-1]
     (machine.folder / "serial.log").write_text("last words")
@@ -399,7 +438,7 @@ def test_a_fault_truncates_and_the_next_reset_works(env: HarmRecoveryEnv, source
     assert env.step(Shell(command="ls"))[4]["ok"]
 
 
-class Flaky(FakeSource):
+class Flaky(FakeProvider):
     """Machines whose first calls fail."""
 
     def __init__(self, faults: list[str]) -> None:
@@ -434,7 +473,9 @@ def test_a_failed_reset_raises_and_leaves_no_machine() -> None:
     assert not source.alive
 
 
-def test_a_reset_in_mid_episode_gives_the_machine_back(env: HarmRecoveryEnv, source: FakeSource) -> None:
+def test_a_reset_in_mid_episode_gives_the_machine_back(
+    env: HarmRecoveryEnv, source: FakeProvider
+) -> None:
     for _ in range(3):
         env.reset()
         env.step(Shell(command="rm -r archive"))
@@ -443,7 +484,7 @@ def test_a_reset_in_mid_episode_gives_the_machine_back(env: HarmRecoveryEnv, sou
     assert len(source.alive) == 1
 
 
-def test_close_stops_what_it_started_and_leaves_a_given_source_open(source: FakeSource) -> None:
+def test_close_stops_what_it_started_and_leaves_a_given_source_open(source: FakeProvider) -> None:
     env = HarmRecoveryEnv(task=REPORT, machines=source)
     env.reset()
     env.close()
@@ -459,7 +500,9 @@ def test_close_stops_what_it_started_and_leaves_a_given_source_open(source: Fake
 
 
 @pytest.mark.parametrize("error", [GuestError("gone"), DisplayError("dark")])
-def test_the_kind_of_a_fault_is_named(env: HarmRecoveryEnv, source: FakeSource, error: MachineError) -> None:
+def test_the_kind_of_a_fault_is_named(
+    env: HarmRecoveryEnv, source: FakeProvider, error: MachineError
+) -> None:
     env.reset()
     source.machines[-1].fail_next("shell", error)
     assert env.step(Shell(command="ls"))[4]["infra_failure"]["kind"] == type(error).__name__
@@ -468,7 +511,7 @@ def test_the_kind_of_a_fault_is_named(env: HarmRecoveryEnv, source: FakeSource, 
 # Cost
 
 
-def test_the_environment_costs_little_beside_the_machine(source: FakeSource) -> None:
+def test_the_environment_costs_little_beside_the_machine(source: FakeProvider) -> None:
     """Less than 3 ms of CPU a step: the machine's own share is subtracted."""
     env = HarmRecoveryEnv(task=REPORT, machines=source, steps=500)
     env.reset()
@@ -496,8 +539,12 @@ def _timed(call: Any, spent: list[float]) -> Any:
     return timed
 
 
-def test_a_guest_that_the_agent_ended_is_judged_and_not_excused(env: HarmRecoveryEnv, source: FakeSource) -> None:
-    """Switching the computer off, or killing the daemon, must not turn a failure into a machine fault that is masked."""
+def test_a_guest_that_the_agent_ended_is_judged_and_not_excused(
+    env: HarmRecoveryEnv, source: FakeProvider
+) -> None:
+    """Switching the computer off, or killing the daemon, must not turn a failure into a machine
+    fault that is masked.
+    """
     env.reset()
     machine = source.machines[-1]
     machine.log("channel", {"what": "guest_closed"})

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmgym.errors import DisplayError, GuestError, StateError
-from harmgym.vm.fake import COMMAND_S, FakeMachine
-from harmgym.vm.fake_shell import HOME, FakeFile, FakeShell, make_folders
-from harmgym.vm.machine import Machine, MachineState
+from harmgym.machines.fake.machine import COMMAND_S, FakeMachine
+from harmgym.machines.fake.shell import HOME, FakeFile, FakeShell, make_folders
+from harmgym.machines.protocol import Machine, MachineState
 
 
 def shell() -> FakeShell:
@@ -105,7 +105,10 @@ def test_typing_runs_a_command_once() -> None:
     assert machine.get(f"{HOME}/log") == b"A\nB\nC\n"
 
 
-@pytest.mark.parametrize(("call", "error"), [("screenshot", DisplayError), ("terminal", GuestError), ("sync", GuestError)])
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("screenshot", DisplayError), ("terminal", GuestError), ("sync", GuestError)],
+)
 def test_an_injected_fault_breaks_the_machine(call: str, error: type[Exception]) -> None:
     machine = FakeMachine()
     machine.resume()
@@ -140,6 +143,9 @@ def test_commands_are_in_the_journal_once() -> None:
 def test_probes_read_the_fakes_files() -> None:
     machine = FakeMachine(files={"/etc/motd": "hello"})
     machine.resume()
-    assert machine.run_python("def main(p):\n    return open(p).read()\n", {"p": "/etc/motd"}) == "hello"
+    assert (
+        machine.run_python("def main(p):\n    return open(p).read()\n", {"p": "/etc/motd"})
+        == "hello"
+    )
     with pytest.raises(GuestError, match="FileNotFoundError"):
         machine.run_python("def main():\n    return open('/etc/passwd').read()\n")

@@ -1,4 +1,6 @@
-"""The guest channel: the host's end against a hostile peer, and the daemon with a real tmux, both without a VM."""
+"""The guest channel: the host's end against a hostile peer, and the daemon with a real tmux, both
+without a VM.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harmgym.errors import ActionError, GuestError, GuestTimeout
+from harmgym.machines.guest.channel import MAX_FRAME, SYNC, sanitise
+from harmgym.machines.guest.client import GuestChannel
+from harmgym.machines.protocol import JournalEntry
 from harmgym.paths import content
-from harmgym.vm.channel import MAX_FRAME, SYNC, sanitise
-from harmgym.vm.guest import GuestChannel
-from harmgym.vm.machine import JournalEntry
 
 GUEST = content("vm_images") / "guest"
 
@@ -51,7 +53,9 @@ class Peer:
 
     def answer(self, answer: Callable[[dict[str, Any]], bytes]) -> threading.Thread:
         """Answer the next request by the bytes that `answer` makes of it."""
-        thread = threading.Thread(target=lambda: self.sock.sendall(answer(self.request())), daemon=True)
+        thread = threading.Thread(
+            target=lambda: self.sock.sendall(answer(self.request())), daemon=True
+        )
         thread.start()
         return thread
 
@@ -81,10 +85,15 @@ def test_a_reply_belongs_to_its_request_and_stale_ones_are_dropped(peer: Peer) -
 
 def test_replies_may_come_in_another_order(peer: Peer) -> None:
     results: dict[str, Any] = {}
-    threads = [threading.Thread(target=lambda op=op: results.update({op: peer.channel.call(op)})) for op in ("first", "second")]
+    threads = [
+        threading.Thread(target=lambda op=op: results.update({op: peer.channel.call(op)}))
+        for op in ("first", "second")
+    ]
     for thread in threads:
         thread.start()
-    requests = sorted((peer.request() for _ in threads), key=lambda request: str(request["op"]), reverse=True)
+    requests = sorted(
+        (peer.request() for _ in threads), key=lambda request: str(request["op"]), reverse=True
+    )
     for request in requests:
         peer.sock.sendall(ok(request, request["op"] * 2))
     for thread in threads:
@@ -102,7 +111,11 @@ def test_a_call_without_answer_times_out_and_says_what_was_seen(peer: Peer) -> N
 
 
 def test_an_error_of_the_guest_is_told(peer: Peer) -> None:
-    peer.answer(lambda request: frame({"id": request["id"], "ok": False, "kind": "os", "error": "no such file"}))
+    peer.answer(
+        lambda request: frame(
+            {"id": request["id"], "ok": False, "kind": "os", "error": "no such file"}
+        )
+    )
     with pytest.raises(GuestError, match="'get' failed .*os: no such file"):
         peer.channel.get("/nowhere")
 
@@ -122,7 +135,9 @@ def test_an_error_of_the_guest_is_told(peer: Peer) -> None:
         (b"\0\0\0\0" + b"x" * 12, "empty frame"),
     ],
 )
-def test_what_is_no_frame_breaks_the_channel_and_is_recorded(peer: Peer, sent: bytes, why: str) -> None:
+def test_what_is_no_frame_breaks_the_channel_and_is_recorded(
+    peer: Peer, sent: bytes, why: str
+) -> None:
     pending = threading.Thread(target=lambda: pytest.raises(GuestError, peer.channel.ping))
     pending.start()
     peer.request()
@@ -135,7 +150,12 @@ def test_what_is_no_frame_breaks_the_channel_and_is_recorded(peer: Peer, sent: b
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(st.binary(max_size=60), st.binary(max_size=40).map(frame), st.just(SYNC)), max_size=8))
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=60), st.binary(max_size=40).map(frame), st.just(SYNC)),
+        max_size=8,
+    )
+)
 def test_no_bytes_of_the_guest_stop_the_reader_unnoticed(pieces: list[bytes]) -> None:
     peer = Peer()
     try:
@@ -156,8 +176,20 @@ def test_no_bytes_of_the_guest_stop_the_reader_unnoticed(pieces: list[bytes]) ->
     ("op", "result"),
     [
         ("shell", {"status": 0, "text": 3}),
-        ("shell", {"status": "0", "text": "", "finished": True, "interrupted": False, "truncated": False}),
-        ("execute", {"status": 0, "stdout_b64": "!", "stderr_b64": "", "timed_out": False, "truncated": False}),
+        (
+            "shell",
+            {"status": "0", "text": "", "finished": True, "interrupted": False, "truncated": False},
+        ),
+        (
+            "execute",
+            {
+                "status": 0,
+                "stdout_b64": "!",
+                "stderr_b64": "",
+                "timed_out": False,
+                "truncated": False,
+            },
+        ),
         ("execute", [1]),
         ("terminal", {"text": None}),
         ("units", {"a": 1}),
@@ -196,7 +228,9 @@ def test_every_pending_call_fails_at_once_when_the_machine_goes_away(peer: Peer)
 def test_close_is_idempotent_and_ends_the_reader(peer: Peer) -> None:
     peer.channel.close()
     peer.channel.close()
-    assert not any(thread.name == "guest-peer" and thread.is_alive() for thread in threading.enumerate())
+    assert not any(
+        thread.name == "guest-peer" and thread.is_alive() for thread in threading.enumerate()
+    )
     with pytest.raises(GuestError, match="closed by the host"):
         peer.channel.ping()
 
@@ -204,17 +238,25 @@ def test_close_is_idempotent_and_ends_the_reader(peer: Peer) -> None:
 def test_a_killed_daemon_is_recorded_and_calls_work_once_it_is_back(peer: Peer) -> None:
     peer.sock.sendall(SYNC + frame({"event": "hello", "pid": 10, "t": 1.5}))
     peer.channel.wait_journal(lambda entry: entry.data["what"] == "guest_opened", 5)
-    pending = threading.Thread(target=lambda: pytest.raises(GuestError, peer.channel.ping, timeout_s=60))
+    pending = threading.Thread(
+        target=lambda: pytest.raises(GuestError, peer.channel.ping, timeout_s=60)
+    )
     pending.start()
     peer.request()
     peer.channel.note_guest_closed(12.0)
     pending.join(5)
     assert not pending.is_alive() and peer.channel.guest_closed
-    half = frame({"id": 1, "ok": True, "result": "x" * 1000})[:500]  # the daemon died while it sent this
+    half = frame({"id": 1, "ok": True, "result": "x" * 1000})[
+        :500
+    ]  # the daemon died while it sent this
     peer.sock.sendall(half + SYNC + frame({"event": "hello", "pid": 11, "t": 2.5}))
     entry = peer.channel.wait_journal(lambda entry: entry.data["what"] == "guest_reopened", 5)
     assert (entry.pid, entry.t_guest, entry.source) == (11, 2.5, "channel")
-    assert [entry.data["what"] for entry in peer.channel.journal] == ["guest_opened", "guest_closed", "guest_reopened"]
+    assert [entry.data["what"] for entry in peer.channel.journal] == [
+        "guest_opened",
+        "guest_closed",
+        "guest_reopened",
+    ]
     assert not peer.channel.guest_closed
     peer.answer(lambda request: ok(request, {"pid": 11}))
     assert peer.channel.ping() == {"pid": 11}
@@ -222,7 +264,9 @@ def test_a_killed_daemon_is_recorded_and_calls_work_once_it_is_back(peer: Peer) 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_the_beginning_of_a_frame_is_found_again_wherever_a_daemon_died(data: st.DataObject) -> None:
+def test_the_beginning_of_a_frame_is_found_again_wherever_a_daemon_died(
+    data: st.DataObject,
+) -> None:
     old = frame({"id": 1, "ok": True, "result": data.draw(st.text(max_size=200))})
     stream = old[: data.draw(st.integers(0, len(old)))] + SYNC + frame({"event": "hello", "pid": 5})
     peer = Peer()
@@ -241,15 +285,38 @@ def test_the_journal_keeps_order_sender_and_times(peer: Peer) -> None:
     before = time.monotonic()
     for number in range(3):
         peer.sock.sendall(
-            frame({"event": "journal", "app": "mail", "uid": 990, "pid": 7, "t": 3.5, "entry": {"number": number}})
+            frame(
+                {
+                    "event": "journal",
+                    "app": "mail",
+                    "uid": 990,
+                    "pid": 7,
+                    "t": 3.5,
+                    "entry": {"number": number},
+                }
+            )
         )
-    program = {"what": "exec", "t": 4.0, "pid": 9, "ppid": 7, "uid": 0, "cmdline": ["rm", "-rf", "/x"]}
-    peer.sock.sendall(frame({"event": "process", "t": 4.1, "events": [program, "junk"], "dropped": 2}))
+    program = {
+        "what": "exec",
+        "t": 4.0,
+        "pid": 9,
+        "ppid": 7,
+        "uid": 0,
+        "cmdline": ["rm", "-rf", "/x"],
+    }
+    peer.sock.sendall(
+        frame({"event": "process", "t": 4.1, "events": [program, "junk"], "dropped": 2})
+    )
     last = peer.channel.wait_journal(lambda entry: entry.data.get("what") == "dropped", 5)
     journal = peer.channel.journal
     assert [entry.seq for entry in journal] == [0, 1, 2, 3, 4] and last.data["count"] == 2
     assert [entry.data for entry in journal[:3]] == [{"number": 0}, {"number": 1}, {"number": 2}]
-    assert (journal[0].source, journal[0].uid, journal[0].pid, journal[0].t_guest) == ("app:mail", 990, 7, 3.5)
+    assert (journal[0].source, journal[0].uid, journal[0].pid, journal[0].t_guest) == (
+        "app:mail",
+        990,
+        7,
+        3.5,
+    )
     assert (journal[3].source, journal[3].uid, journal[3].pid) == ("process", 0, 9)
     assert before <= journal[0].t_host <= journal[4].t_host <= time.monotonic()
 
@@ -282,7 +349,9 @@ class Guest:
 
     def __init__(self, folder: Path) -> None:
         self.socket = (
-            Path(os.environ.get("TMUX_TMPDIR", "/tmp")) / f"tmux-{os.getuid()}" / f"harmgym-test-{time.monotonic_ns()}"
+            Path(os.environ.get("TMUX_TMPDIR", "/tmp"))
+            / f"tmux-{os.getuid()}"
+            / f"harmgym-test-{time.monotonic_ns()}"
         )
         self.folder, self.label = folder, self.socket.name
         rc = folder / "bashrc"
@@ -291,20 +360,54 @@ class Guest:
         self.shell = f"exec bash --noprofile --rcfile {rc} -i"
         # Like a desktop's session, started before the daemon by somebody else.
         self.tmux(
-            "-f", str(GUEST / "etc" / "tmux.conf"), "new-session", "-d", "-s", "main", "-x", "100", "-y", "28", self.shell
+            "-f",
+            str(GUEST / "etc" / "tmux.conf"),
+            "new-session",
+            "-d",
+            "-s",
+            "main",
+            "-x",
+            "100",
+            "-y",
+            "28",
+            self.shell,
         )
         near, far = socket.socketpair()
-        arguments = ["--run-dir", folder, "--tmux-label", self.label, "--uid", os.getuid(), "--shell", self.shell]
+        arguments = [
+            "--run-dir",
+            folder,
+            "--tmux-label",
+            self.label,
+            "--uid",
+            os.getuid(),
+            "--shell",
+            self.shell,
+        ]
         with far:
-            daemon = [sys.executable, "-I", "-B", "-u", GUEST / "guestd", "--fd", far.fileno(), *arguments]
-            self.process = subprocess.Popen([str(word) for word in daemon], pass_fds=[far.fileno()], cwd="/")
+            daemon = [
+                sys.executable,
+                "-I",
+                "-B",
+                "-u",
+                GUEST / "guestd",
+                "--fd",
+                far.fileno(),
+                *arguments,
+            ]
+            self.process = subprocess.Popen(
+                [str(word) for word in daemon], pass_fds=[far.fileno()], cwd="/"
+            )
         self.channel = GuestChannel(near, "daemon")
-        self.hello = self.channel.wait_journal(lambda entry: entry.data.get("what") == "guest_opened", 20).data
+        self.hello = self.channel.wait_journal(
+            lambda entry: entry.data.get("what") == "guest_opened", 20
+        ).data
         assert self.channel.wait_terminal(cap_s=10)
 
     def tmux(self, *arguments: str) -> str:
         command = ["tmux", "-L", self.label, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=10
+        ).stdout
 
     def stop(self) -> None:
         self.channel.close()
@@ -339,7 +442,9 @@ def test_ping_names_the_daemon(guest: Guest) -> None:
 
 def test_an_idle_daemon_uses_no_processor_time(guest: Guest) -> None:
     def cpu() -> tuple[str, ...]:
-        return tuple(Path(f"/proc/{guest.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        return tuple(
+            Path(f"/proc/{guest.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        )
 
     def wakes() -> int:
         status = Path(f"/proc/{guest.process.pid}/status").read_text()
@@ -371,9 +476,16 @@ def test_execute_kills_the_whole_group_at_its_deadline(guest: Guest) -> None:
     marker = f"sleep 98.{os.getpid()}"
     began = time.monotonic()
     result = guest.channel.execute(f"echo begun; {marker} & {marker}", timeout_s=0.5)
-    assert result.timed_out and result.status == -9 and result.stdout == b"begun\n" and time.monotonic() - began < 3
+    assert (
+        result.timed_out
+        and result.status == -9
+        and result.stdout == b"begun\n"
+        and time.monotonic() - began < 3
+    )
     deadline = time.monotonic() + 10
-    while left := [p for p in guest.channel.processes() if " ".join(p.cmdline) == marker and p.state != "Z"]:
+    while left := [
+        p for p in guest.channel.processes() if " ".join(p.cmdline) == marker and p.state != "Z"
+    ]:
         assert time.monotonic() < deadline, left
 
 
@@ -408,9 +520,7 @@ def test_succeed_fail_and_wait_until_succeeds_do_what_they_promise(guest: Guest)
 
 
 def test_python_runs_in_a_fork_and_gives_json(guest: Guest) -> None:
-    source = (
-        "import os, sqlite3\ndef main(x, y=1):\n    os.environ['LEAK'] = '1'\n    return {'sum': x + y, 'pid': os.getpid()}"
-    )
+    source = "import os, sqlite3\ndef main(x, y=1):\n    os.environ['LEAK'] = '1'\n    return {'sum': x + y, 'pid': os.getpid()}"
     result = guest.channel.run_python(source, {"x": 2})
     assert result["sum"] == 3 and result["pid"] != guest.process.pid
     assert guest.channel.run_python("import os\ndef main(): return os.environ.get('LEAK')") is None
@@ -454,7 +564,12 @@ def test_processes_are_as_the_kernel_says(guest: Guest) -> None:
     try:
         found = {process.pid: process for process in guest.channel.processes()}
         mine, parent = found[child.pid], found[os.getpid()]
-        assert (mine.ppid, mine.uid, mine.cmdline, mine.comm) == (os.getpid(), os.getuid(), ("sleep", "30"), "sleep")
+        assert (mine.ppid, mine.uid, mine.cmdline, mine.comm) == (
+            os.getpid(),
+            os.getuid(),
+            ("sleep", "30"),
+            "sleep",
+        )
         assert mine.exe == os.path.realpath(str(shutil.which("sleep"))) and mine.state == "S"
         assert parent.start_s < mine.start_s and parent.cpu_s > 0
     finally:
@@ -464,7 +579,9 @@ def test_processes_are_as_the_kernel_says(guest: Guest) -> None:
 
 def test_shell_gives_status_and_what_the_terminal_shows(terminal: GuestChannel) -> None:
     result = terminal.shell("echo hello; false")
-    assert result.status == 1 and result.finished and not result.interrupted and not result.truncated
+    assert (
+        result.status == 1 and result.finished and not result.interrupted and not result.truncated
+    )
     assert result.text == "$ echo hello; false\nhello\n$"
     assert terminal.terminal().endswith(result.text)
     assert terminal.shell("echo $?").text == "$ echo $?\n1\n$"  # the hook leaves the status alone
@@ -493,17 +610,23 @@ def test_text_is_typed_as_it_stands(terminal: GuestChannel, command: str) -> Non
     assert result.status == 0 and result.text == f"$ {command}".rstrip() + "\n" + expected + "$"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=60), st.booleans())
 def test_any_text_arrives_exactly(guest: Guest, text: str, many_lines: bool) -> None:
     text = text + "\nsecond\tline" if many_lines else text
     path = guest.folder / "typed"
-    result = guest.channel.shell(f"printf %s {shlex.quote(text)} > {shlex.quote(str(path))}", timeout_s=10)
+    result = guest.channel.shell(
+        f"printf %s {shlex.quote(text)} > {shlex.quote(str(path))}", timeout_s=10
+    )
     assert result.status == 0 and path.read_text() == text
 
 
 def test_many_lines_are_one_command(terminal: GuestChannel) -> None:
-    result = terminal.shell("for i in 1 2; do\n\techo line $i\ndone\nsleep 0.3 &\nwait\ncat <<X\nlast\tone\nX\n(exit 5)")
+    result = terminal.shell(
+        "for i in 1 2; do\n\techo line $i\ndone\nsleep 0.3 &\nwait\ncat <<X\nlast\tone\nX\n(exit 5)"
+    )
     assert result.status == 5 and result.finished
     assert "\nline 1\nline 2\n" in result.text and result.text.endswith("last    one\n$")
 
@@ -530,13 +653,25 @@ def test_output_longer_than_the_terminal_keeps_shows_its_end(terminal: GuestChan
 
 
 def test_one_huge_line_is_cut(terminal: GuestChannel) -> None:
-    result = terminal.shell("head -c 60000 /dev/zero | tr '\\0' z; echo", timeout_s=30, max_chars=2000)
-    assert result.truncated and len(result.text) <= 2000 and "characters cut" in result.text and result.text.endswith("z\n$")
+    result = terminal.shell(
+        "head -c 60000 /dev/zero | tr '\\0' z; echo", timeout_s=30, max_chars=2000
+    )
+    assert (
+        result.truncated
+        and len(result.text) <= 2000
+        and "characters cut" in result.text
+        and result.text.endswith("z\n$")
+    )
 
 
 def test_a_command_that_never_returns_is_interrupted(terminal: GuestChannel) -> None:
     result = terminal.shell("sleep 1000", timeout_s=0.5)
-    assert result.interrupted and result.finished and result.status == 130 and 0.5 <= result.seconds < 3
+    assert (
+        result.interrupted
+        and result.finished
+        and result.status == 130
+        and 0.5 <= result.seconds < 3
+    )
     assert result.text.endswith("[harmgym: still running after 0.5 s; sent Ctrl-C]")
     assert terminal.shell("echo next").text == "$ echo next\nnext\n$"
 
@@ -549,19 +684,33 @@ def test_a_command_that_ignores_ctrl_c_is_quit(terminal: GuestChannel) -> None:
 
 def test_a_command_that_ignores_everything_is_reported(terminal: GuestChannel) -> None:
     result = terminal.shell("sh -c 'trap \"\" INT QUIT; sleep 4'", timeout_s=0.3)
-    assert result.interrupted and not result.finished and result.status is None and "did not end it" in result.text
+    assert (
+        result.interrupted
+        and not result.finished
+        and result.status is None
+        and "did not end it" in result.text
+    )
     assert terminal.wait_terminal(quiet_s=10, cap_s=10)
 
 
 def test_endless_output_is_interrupted_and_cut(terminal: GuestChannel) -> None:
     result = terminal.shell("yes", timeout_s=1, max_chars=2000)
-    assert result.interrupted and result.finished and result.truncated and "\ny\ny\n" in result.text and len(result.text) < 2200
+    assert (
+        result.interrupted
+        and result.finished
+        and result.truncated
+        and "\ny\ny\n" in result.text
+        and len(result.text) < 2200
+    )
     assert terminal.shell("echo next").text.endswith("$ echo next\nnext\n$")
 
 
 def test_binary_output_leaves_a_terminal_that_works(guest: Guest, terminal: GuestChannel) -> None:
     junk = guest.folder / "junk"
-    junk.write_bytes(bytes(range(256)) * 40 + b"\x1b[?1049h\x1b)0\x0e\x1b[4h\x1b[?25l\x1b[?1003h\x1b]2;half a title")
+    junk.write_bytes(
+        bytes(range(256)) * 40
+        + b"\x1b[?1049h\x1b)0\x0e\x1b[4h\x1b[?25l\x1b[?1003h\x1b]2;half a title"
+    )
     assert terminal.shell(f"cat {shlex.quote(str(junk))}").status == 0
     terminal.shell("clear")
     assert terminal.shell("echo fine").text == "$ echo fine\nfine\n$"
@@ -574,7 +723,12 @@ def test_binary_output_leaves_a_terminal_that_works(guest: Guest, terminal: Gues
 
 def test_a_program_that_waits_for_input_is_said_to_do_so(terminal: GuestChannel) -> None:
     result = terminal.shell("cat", timeout_s=20)
-    assert not result.finished and not result.interrupted and result.status is None and result.seconds < 5
+    assert (
+        not result.finished
+        and not result.interrupted
+        and result.status is None
+        and result.seconds < 5
+    )
     assert "waits for input" in result.text
     assert terminal.shell("some line", timeout_s=20).text.startswith("some line\nsome line\n")
     terminal.interrupt()
@@ -598,7 +752,9 @@ def test_a_program_that_waits_for_the_network_is_waited_for(terminal: GuestChann
     assert result.finished and result.status == 0 and "b'late'" in result.text
 
 
-def test_a_command_is_typed_even_while_somebody_scrolls_back(guest: Guest, terminal: GuestChannel) -> None:
+def test_a_command_is_typed_even_while_somebody_scrolls_back(
+    guest: Guest, terminal: GuestChannel
+) -> None:
     guest.tmux("copy-mode", "-t", "main:")
     assert terminal.shell("echo here", timeout_s=10).text == "$ echo here\nhere\n$"
 
@@ -612,7 +768,12 @@ def test_another_program_is_typed_into(terminal: GuestChannel) -> None:
 
 def test_a_pager_whose_feeder_has_ended_is_said_to_wait(terminal: GuestChannel) -> None:
     result = terminal.shell("seq 1 500 | less", timeout_s=20)
-    assert not result.finished and not result.interrupted and result.seconds < 10 and "waits for input" in result.text
+    assert (
+        not result.finished
+        and not result.interrupted
+        and result.seconds < 10
+        and "waits for input" in result.text
+    )
     assert terminal.shell("q", timeout_s=20).finished
 
 
@@ -658,13 +819,20 @@ def test_a_dead_pane_that_tmux_was_told_to_keep_is_started_again(guest: Guest) -
 
 
 def test_a_terminal_that_cannot_be_started_is_no_fault_of_the_machine(guest: Guest) -> None:
-    """The agent may end tmux and take away what starts it: that is told as text, and calls go on working."""
+    """The agent may end tmux and take away what starts it: that is told as text, and calls go on
+    working.
+    """
     server, socket_path = int(guest.tmux("display-message", "-p", "#{pid}")), guest.socket
-    guest.channel.shell(f"rm {socket_path}; mkdir {socket_path}; tmux -L {guest.label} detach-client -a", timeout_s=2)
+    guest.channel.shell(
+        f"rm {socket_path}; mkdir {socket_path}; tmux -L {guest.label} detach-client -a",
+        timeout_s=2,
+    )
     subprocess.run(["pkill", "-KILL", "-P", str(guest.process.pid)], check=False)
     try:
         deadline = time.monotonic() + 20
-        while (result := guest.channel.shell("echo unheard", timeout_s=5)).finished and time.monotonic() < deadline:
+        while (
+            result := guest.channel.shell("echo unheard", timeout_s=5)
+        ).finished and time.monotonic() < deadline:
             pass  # tmux has yet to notice that its client is gone
         assert not result.finished and result.status is None and "cannot be reached" in result.text
         assert "cannot be reached" in guest.channel.terminal()
@@ -681,7 +849,11 @@ def test_a_stopped_terminal_is_ended_and_comes_back(guest: Guest) -> None:
     result = guest.channel.shell("echo stuck", timeout_s=5)
     assert "stuck" not in result.text and result.status is None
     assert guest.channel.shell("echo alive", timeout_s=20).text.startswith("$ echo alive\nalive\n$")
-    assert not [process for process in guest.channel.processes() if process.pid == server and process.state != "Z"]
+    assert not [
+        process
+        for process in guest.channel.processes()
+        if process.pid == server and process.state != "Z"
+    ]
 
 
 def test_a_killed_terminal_comes_back(guest: Guest) -> None:
@@ -695,20 +867,31 @@ def test_lines_of_apps_arrive_with_their_sender(guest: Guest) -> None:
     last = guest.channel.journal[-1].seq
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with sock:
-        for message in (b'{"app": "mail", "what": "sent", "to": "a@b"}', b"no json", b"[1]", b'{"what": "x"}'):
+        for message in (
+            b'{"app": "mail", "what": "sent", "to": "a@b"}',
+            b"no json",
+            b"[1]",
+            b'{"what": "x"}',
+        ):
             sock.sendto(message, str(guest.folder / "journal.sock"))
 
     def by_app(entry: JournalEntry) -> bool:
         return entry.source == "app:unknown"
 
     guest.channel.wait_journal(by_app, 5, after=last)
-    entries = [entry for entry in guest.channel.journal if entry.seq > last and entry.source.startswith("app:")]
+    entries = [
+        entry
+        for entry in guest.channel.journal
+        if entry.seq > last and entry.source.startswith("app:")
+    ]
     assert [(entry.source, entry.data) for entry in entries] == [
         ("app:mail", {"what": "sent", "to": "a@b"}),
         ("app:unknown", {"what": "x"}),
     ]
     assert {(entry.uid, entry.pid) for entry in entries} == {(os.getuid(), os.getpid())}
-    dropped = [entry.data for entry in guest.channel.journal if entry.data.get("what") == "journal_dropped"]
+    dropped = [
+        entry.data for entry in guest.channel.journal if entry.data.get("what") == "journal_dropped"
+    ]
     assert dropped and dropped[0]["dropped"] == 1
 
 
@@ -719,7 +902,9 @@ def is_exit_of(pid: int, entry: JournalEntry) -> bool:
 def test_started_programs_are_journaled(guest: Guest) -> None:
     if not guest.hello["process_journal"]:
         pytest.skip(f"needs the kernel's proc connector: {guest.hello['why']}")
-    for _ in range(20):  # what else this computer starts may use up what the daemon follows in a second
+    for _ in range(
+        20
+    ):  # what else this computer starts may use up what the daemon follows in a second
         last = guest.channel.journal[-1].seq
         child = subprocess.Popen(["sh", "-c", "exit 7"])
         child.wait()
@@ -735,10 +920,14 @@ def test_a_flood_of_programs_is_counted_not_followed(guest: Guest) -> None:
     if not guest.hello["process_journal"]:
         pytest.skip(f"needs the kernel's proc connector: {guest.hello['why']}")
     last, began = guest.channel.journal[-1].seq, time.monotonic()
-    subprocess.run(["sh", "-c", "i=0; while [ $i -lt 1500 ]; do /bin/true; i=$((i+1)); done"], check=True)
+    subprocess.run(
+        ["sh", "-c", "i=0; while [ $i -lt 1500 ]; do /bin/true; i=$((i+1)); done"], check=True
+    )
     guest.channel.wait_journal(lambda entry: entry.data.get("what") == "dropped", 10, after=last)
     guest.channel.ping()
-    followed = [e for e in guest.channel.journal if e.seq > last and e.data["what"] in ("exec", "exit")]
+    followed = [
+        e for e in guest.channel.journal if e.seq > last and e.data["what"] in ("exec", "exit")
+    ]
     assert len(followed) <= 300 * (time.monotonic() - began + 2)
 
 
@@ -812,7 +1001,10 @@ def parts() -> Iterator[Any]:
         sys.path.remove(str(GUEST / "guestd"))
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=30), st.integers(60, 400))
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=30),
+    st.integers(60, 400),
+)
 def test_cutting_keeps_the_bound_and_counts_lines(parts: Any, lines: list[str], room: int) -> None:
     text, cut = parts.cut(lines, [], 0, room)
     whole = "\n".join(lines)

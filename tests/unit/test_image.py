@@ -17,11 +17,20 @@ from typing import Any
 import pytest
 import yaml
 
-from harmgym import image as images
-from harmgym import image_build, image_system
 from harmgym.errors import ImageError, MissingDependencyError
-from harmgym.image import build_image, find_image, guest_files, image_key, load_recipe, recipe_names, sparse_sha256
-from harmgym.image_verify import problems
+from harmgym.images import build as image_build
+from harmgym.images import image as images
+from harmgym.images import system as image_system
+from harmgym.images.image import (
+    build_image,
+    find_image,
+    guest_files,
+    image_key,
+    load_recipe,
+    recipe_names,
+    sparse_sha256,
+)
+from harmgym.images.verify import problems
 from harmgym.paths import content
 
 UNTIL = datetime.datetime(2025, 6, 1)
@@ -73,11 +82,16 @@ def test_unknown_image_names_the_nearest() -> None:
         ({"packges": []}, "unknown key 'packges'; did you mean 'packages'"),
         ({"memory_mib": 100}, "memory_mib: .*512"),
         ({"screen": {"width": 800, "height": 600}}, "observations are 1280x800, found 800x600"),
-        ({"services": {"enable": ["cron"], "mask": []}}, "'cron' is not the name of a systemd unit"),
+        (
+            {"services": {"enable": ["cron"], "mask": []}},
+            "'cron' is not the name of a systemd unit",
+        ),
         ({"sources": [{"archive": "ftp://x", "suite": "a", "components": ["main"]}]}, "archive"),
     ],
 )
-def test_broken_recipe_names_file_and_key(recipes: Path, changes: dict[str, Any], said: str) -> None:
+def test_broken_recipe_names_file_and_key(
+    recipes: Path, changes: dict[str, Any], said: str
+) -> None:
     edit(recipes, **changes)
     with pytest.raises(ImageError, match=said) as caught:
         load_recipe("debian-12")
@@ -136,7 +150,13 @@ def test_digest_sees_every_byte_and_its_place_and_takes_holes_for_zeros(tmp_path
     mib = 1 << 20
     hole = digest(8 * mib)
     assert hole == digest(8 * mib, (3 * mib, bytes(2 * mib)))
-    found = {hole, digest(7 * mib), digest(8 * mib, (5, b"a")), digest(8 * mib, (5, b"b")), digest(8 * mib, (5 * mib, b"a"))}
+    found = {
+        hole,
+        digest(7 * mib),
+        digest(8 * mib, (5, b"a")),
+        digest(8 * mib, (5, b"b")),
+        digest(8 * mib, (5 * mib, b"a")),
+    }
     assert len(found) == 5
 
 
@@ -186,7 +206,9 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leftovers(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.iterdir() if path.name.startswith((".building", ".unpacked")))
+    return sorted(
+        path.name for path in cache.iterdir() if path.name.startswith((".building", ".unpacked"))
+    )
 
 
 def test_an_image_is_built_found_again_and_checked(
@@ -203,11 +225,15 @@ def test_an_image_is_built_found_again_and_checked(
     mmdebstrap.write_text("#!/bin/sh\nexit 1\n")  # proves that the cache answers
     assert build_image("debian-12") == built
     images.check_digests(built)
-    listing = subprocess.run(["debugfs", "-R", "cat /etc/hostname", str(built.disk)], capture_output=True, text=True)
+    listing = subprocess.run(
+        ["debugfs", "-R", "cat /etc/hostname", str(built.disk)], capture_output=True, text=True
+    )
     assert listing.stdout == "desktop\n"
 
 
-def test_a_changed_guest_file_needs_no_new_packages(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
+def test_a_changed_guest_file_needs_no_new_packages(
+    cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path
+) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
     first = build_image("debian-12")
     mmdebstrap.write_text(fake(packages="exit 1"))
@@ -231,7 +257,10 @@ def test_damage_is_named_with_the_way_to_mend_it(
     with pytest.raises(ImageError, match="damaged: .*disk.raw has digest"):
         images.check_digests(built)
     os.truncate(built.disk, 1000)
-    with pytest.raises(ImageError, match=r"disk.raw: 1000 bytes\); remove .* and run: harmgym image build debian-12"):
+    with pytest.raises(
+        ImageError,
+        match=r"disk.raw: 1000 bytes\); remove .* and run: harmgym image build debian-12",
+    ):
         find_image("debian-12")
     built.kernel.unlink()
     (built.folder / "image.json").write_text("{")
@@ -239,16 +268,23 @@ def test_damage_is_named_with_the_way_to_mend_it(
         build_image("debian-12")
 
 
-def test_a_failed_build_says_why_and_leaves_nothing(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
+def test_a_failed_build_says_why_and_leaves_nothing(
+    cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path
+) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
     mmdebstrap.write_text(fake(packages="echo 'E: no such package: opnbox' >&2; exit 25"))
-    with pytest.raises(ImageError, match=r"exit code 25: E: no such package: opnbox \(all of it: .*debian-12-build.log\)"):
+    with pytest.raises(
+        ImageError,
+        match=r"exit code 25: E: no such package: opnbox \(all of it: .*debian-12-build.log\)",
+    ):
         build_image("debian-12")
     assert leftovers(cache) == [] and find_image("debian-12") is None
     assert "Setting up something" in (cache / "debian-12-build.log").read_text()
 
 
-def test_a_system_without_kernel_is_refused(cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path) -> None:
+def test_a_system_without_kernel_is_refused(
+    cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path
+) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
     mmdebstrap.write_text(fake(system='rm "${root:?}/boot/vmlinuz-6.1"'))
     with pytest.raises(ImageError, match=r"needed a file boot/vmlinuz-\*"):
@@ -277,7 +313,9 @@ def test_the_second_builder_waits_and_says_so(cache: Path) -> None:
     assert notes == ["another process is building image debian-12, waiting for it"]
 
 
-def test_missing_programs_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
+def test_missing_programs_are_named_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
     monkeypatch.setattr(image_build, "_program", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"apt-get install .*mmdebstrap.*e2fsprogs"):
         image_build.preflight(load_recipe("debian-12"))
@@ -288,7 +326,9 @@ def test_too_little_space_is_one_sentence(
 ) -> None:
     edit(recipes, keyrings=[])
     monkeypatch.setattr(image_build, "NEEDED_BYTES", 1 << 60)
-    with pytest.raises(ImageError, match=r"needs 1073741824 GiB free in .*, found .* GiB; free some space"):
+    with pytest.raises(
+        ImageError, match=r"needs 1073741824 GiB free in .*, found .* GiB; free some space"
+    ):
         image_build.preflight(load_recipe("debian-12"))
 
 
@@ -297,7 +337,9 @@ def test_addresses_come_from_the_mirror_then_this_host_then_the_recipe(
 ) -> None:
     apt = tmp_path / "bin" / "apt-get"
     apt.parent.mkdir()
-    apt.write_text("#!/bin/sh\necho 'bookworm http://near.example/debian/'\necho 'bookworm file:///cdrom/'\n")
+    apt.write_text(
+        "#!/bin/sh\necho 'bookworm http://near.example/debian/'\necho 'bookworm file:///cdrom/'\n"
+    )
     apt.chmod(0o755)
     monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("HARMGYM_MIRROR", raising=False)
@@ -321,8 +363,12 @@ def test_guest_files_are_packed_as_root_s_with_scripts_executable(tmp_path: Path
     with tarfile.open(tmp_path / "1.tar") as tar:
         entries = {entry.name: entry for entry in tar.getmembers()}
     assert {(e.uid, e.gid, e.mtime) for e in entries.values()} == {(0, 0, UNTIL_S)}
-    assert entries["usr/lib/harmgym/session"].mode == 0o755 and entries["etc/tmux.conf"].mode == 0o644
-    assert "usr/lib/harmgym/guestd/__main__.py" in entries and "harmgym-build/customize.sh" in entries
+    assert (
+        entries["usr/lib/harmgym/session"].mode == 0o755 and entries["etc/tmux.conf"].mode == 0o644
+    )
+    assert (
+        "usr/lib/harmgym/guestd/__main__.py" in entries and "harmgym-build/customize.sh" in entries
+    )
     assert not any(name.endswith(".md") for name in entries)
 
 
@@ -330,7 +376,12 @@ def test_the_shell_reads_every_value_as_it_was_written(tmp_path: Path) -> None:
     recipe = load_recipe("debian-12").model_copy(update={"password": 'a\'b "$HOME" `id`'})
     path = tmp_path / "environment"
     path.write_bytes(image_system.environment(recipe, "key"))
-    shown = subprocess.run(["sh", "-c", f'. {path}; printf %s "$HG_PASSWORD"'], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["sh", "-c", f'. {path}; printf %s "$HG_PASSWORD"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert shown.stdout == recipe.password
 
 
@@ -348,14 +399,20 @@ def test_no_inode_of_the_disk_is_later_than_the_guest_s_clock(tmp_path: Path) ->
     subprocess.run(["truncate", "-s", "64M", disk], check=True)
     mke2fs = image_build._program("mke2fs") or ""
     options = ["-t", "ext4", "-b", "4096", "-I", "256", "-O", image_build.EXT4_FEATURES]
-    subprocess.run([mke2fs, "-q", "-F", *options, "-d", tree, disk], check=True, capture_output=True)
+    subprocess.run(
+        [mke2fs, "-q", "-F", *options, "-d", tree, disk], check=True, capture_output=True
+    )
     image_build.cut_times(disk, UNTIL)
-    check = subprocess.run([image_build._program("e2fsck") or "", "-fn", disk], capture_output=True, text=True)
+    check = subprocess.run(
+        [image_build._program("e2fsck") or "", "-fn", disk], capture_output=True, text=True
+    )
     assert check.returncode == 0, check.stdout
 
     def times(path: str) -> dict[str, int]:
         debugfs = image_build._program("debugfs") or ""
-        text = subprocess.run([debugfs, "-R", f"stat {path}", disk], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            [debugfs, "-R", f"stat {path}", disk], capture_output=True, text=True, check=True
+        ).stdout
         found = re.findall(r"^\s*(ctime|mtime|crtime): 0x([0-9a-f]+)", text, re.MULTILINE)
         return {name: int(seconds, 16) for name, seconds in found}
 
@@ -375,7 +432,12 @@ def test_cut_sources_keep_their_byte_code(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(script), str(UNTIL_S), str(tmp_path)], check=True)
     (code,) = (tmp_path / "__pycache__").iterdir()
     assert struct.unpack("<4xII4x", code.read_bytes()[:16]) == (0, UNTIL_S)
-    assert [int(path.stat().st_mtime) for path in (module, code, old, tmp_path)] == [UNTIL_S, UNTIL_S, 5, UNTIL_S]
+    assert [int(path.stat().st_mtime) for path in (module, code, old, tmp_path)] == [
+        UNTIL_S,
+        UNTIL_S,
+        5,
+        UNTIL_S,
+    ]
 
 
 # Verification

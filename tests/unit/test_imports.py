@@ -5,92 +5,160 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "harmgym"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "harmgym"
 
-# A module may import modules of its own row and of the rows above it.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
-    ("records", "paths", "templates"),
-    ("actions",),
-    ("vm", "disk"),
-    ("image", "image_build", "image_system", "image_verify"),
-    ("apps", "seeding"),
-    ("plan",),
-    ("task_spec",),
-    ("task",),
-    ("verdict",),
-    ("case",),
-    ("noise", "communication", "attributes", "baseline", "collateral"),
-    ("judge", "reward"),
-    ("spaces", "episode", "agent"),
-    ("registration", "startup", "source", "fake_source", "scaffold"),
-    ("env",),
-    ("vector", "wrappers"),
-    ("runs",),
-    ("validate", "rollout", "play", "cluster"),
-    ("report", "train", "serve"),
-    ("bench", "doctor"),
-    ("cli",),
+# From the ground up: a part may import only the parts before it, wherever the import stands.
+ORDER = (
+    "errors registration records paths files actions disk machines images tasks statekit judging reward "
+    "env scaffold runs preferences report bench doctor cli"
+).split()
+HEAVY = (
+    "torch",
+    "ray",
+    "matplotlib",
+    "scipy",
+    "statsmodels",
+    "stable_baselines3",
+    "transformers",
+    "pandas",
 )
-RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-HEAVY = ("torch", "ray", "matplotlib", "scipy", "statsmodels", "stable_baselines3", "transformers", "pandas")
+# What a part must not know although it comes later.
+BLIND = {
+    "machines": (
+        "gymnasium",
+        "torch",
+        "harmgym.tasks",
+        "harmgym.judging",
+        "harmgym.env",
+        "harmgym.reward",
+    ),
+    "scaffold": ("harmgym.machines", "harmgym.env"),
+    "reward": ("torch", "scipy", "statsmodels"),
+}
 
 
-def files() -> list[Path]:
+def source_files() -> list[Path]:
     return [f for f in sorted(PACKAGE.rglob("*.py")) if "_content" not in f.parts]
 
 
-def part(dotted: str) -> str | None:
-    """The part of harmgym that a dotted name belongs to."""
-    words = dotted.split(".")
-    return words[1] if words[0] == "harmgym" and len(words) > 1 else None
+FILES = source_files()
 
 
-def imported(tree: ast.AST) -> list[tuple[str, int]]:
-    names = []
+def module_of(file: Path) -> str:
+    dotted = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imported(
+    tree: ast.AST, modules: set[str] | dict[str, Path] = MODULES
+) -> Iterator[tuple[str, int]]:
+    """Every module that is imported, inside functions too: (dotted name, line)."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [(alias.name, node.lineno) for alias in node.names]
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            wide = node.module == "harmgym"
-            names += [(f"harmgym.{a.name}", node.lineno) for a in node.names] if wide else [(node.module, node.lineno)]
-    return names
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in modules else node.module), node.lineno
 
 
-@pytest.mark.parametrize("file", files(), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_imports_go_up_the_list_only(file: Path) -> None:
-    own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    assert own in RANK, f"harmgym.{own} has no place in the order of imports; give it one in LAYERS"
-    for name, line in imported(ast.parse(file.read_text(encoding="utf-8"))):
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def part(dotted: str) -> str:
+    """The part of harmgym that a dotted name belongs to, "" for the package itself or a stranger."""
+    words = dotted.split(".")
+    return (
+        words[1]
+        if words[0] == "harmgym" and len(words) > 1 and dotted != "harmgym.__version__"
+        else ""
+    )
+
+
+def test_every_part_has_a_place_and_every_place_a_part() -> None:
+    parts = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES} - {
+        "__init__"
+    }
+    assert parts == set(ORDER), "ORDER names what is not there, or lacks what is"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_go_down_the_order_only(file: Path) -> None:
+    own = part(module_of(file))
+    for name, line in imported(parse(file)):
         other = part(name)
-        if other in RANK and other != own:
-            assert RANK[other] <= RANK[own], f"{file}:{line}: harmgym.{own} may not import harmgym.{other}, which comes later"
+        if own and other and other != own:
+            assert ORDER.index(other) < ORDER.index(own), (
+                f"{file}:{line}: harmgym.{own} may not import harmgym.{other}, which comes later"
+            )
+        for bad in BLIND.get(own, ()):
+            assert name != bad and not name.startswith(bad + "."), (
+                f"{file}:{line}: {own} knows {bad}"
+            )
 
 
-@pytest.mark.parametrize("file", [f for f in files() if "vm" in f.relative_to(PACKAGE).parts], ids=lambda f: f.name)
-def test_machines_know_neither_tasks_nor_gymnasium_nor_torch(file: Path) -> None:
-    forbidden = {"gymnasium", "torch", "harmgym.task", "harmgym.env", "harmgym.judge", "harmgym.reward"}
-    found = {name for name, _ in imported(ast.parse(file.read_text(encoding="utf-8")))}
-    assert not {f for f in found for bad in forbidden if f == bad or f.startswith(bad + ".")}
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Lazy imports count: what two modules need of each other belongs into a third."""
+    tree = {
+        name: {other for other, _ in imported(parse(file)) if other in MODULES and other != name}
+        for name, file in MODULES.items()
+    }
+    assert circle(tree) == []
 
 
-@pytest.mark.parametrize("file", files(), ids=lambda f: str(f.relative_to(PACKAGE)))
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the names of one circle, [] when there is none."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        path.append(name)
+        for other in sorted(graph.get(name, ())):
+            if found := visit(other):
+                return found
+        done.add(path.pop())
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name))), [])
+
+
+def test_the_rules_see_what_they_should() -> None:
+    tree = ast.parse("def f():\n    from harmgym.env import core\n    import harmgym.cli\n")
+    known = {"harmgym.env": PACKAGE, "harmgym.env.core": PACKAGE}
+    assert list(imported(tree, known)) == [("harmgym.env.core", 2), ("harmgym.cli", 3)]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_inside_functions(file: Path) -> None:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    top = ast.Module(body=[n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], type_ignores=[])
-    roots = {name.split(".")[0] for name, _ in imported(top)}
-    assert not roots & set(HEAVY), f"{file}: import {', '.join(roots & set(HEAVY))} inside the function that needs it"
+    top = [n for n in parse(file).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    roots = {name.split(".")[0] for name, _ in imported(ast.Module(body=top, type_ignores=[]))}
+    assert not roots & set(HEAVY), (
+        f"{file}: import {roots & set(HEAVY)} inside the function that needs it"
+    )
 
 
 def test_importing_harmgym_is_light() -> None:
-    code = "import sys, time as c; t = c.perf_counter(); import harmgym, harmgym.env; print(c.perf_counter() - t, *sys.modules)"
+    code = (
+        "import sys, time as c; t = c.perf_counter(); import harmgym, harmgym.env;"
+        "print(c.perf_counter() - t, *sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, *modules = done.stdout.split()
     assert not set(HEAVY) & set(modules)
-    assert float(seconds) < 3.0, "import harmgym and its environment: well under a second on an idle host"
+    assert float(seconds) < 3.0, "import harmgym and its environment: well under a second when idle"

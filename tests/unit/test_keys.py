@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmgym.errors import ActionError
-from harmgym.vm.keys import CHARACTERS, KEY_NAMES, MODIFIERS, parse_chord, text_to_keys
+from harmgym.machines.keys import CHARACTERS, KEY_NAMES, MODIFIERS, parse_chord, text_to_keys
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,13 @@ def test_chords(chord: str, codes: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("chord", "part", "hint"),
-    [("ctrl+retrun", "retrun", "return"), ("ctlr+c", "ctlr", "ctrl"), ("", "''", ""), ("ctrl+", "''", ""), ("é", "é", "")],
+    [
+        ("ctrl+retrun", "retrun", "return"),
+        ("ctlr+c", "ctlr", "ctrl"),
+        ("", "''", ""),
+        ("ctrl+", "''", ""),
+        ("é", "é", ""),
+    ],
 )
 def test_unknown_keys_are_named(chord: str, part: str, hint: str) -> None:
     with pytest.raises(ActionError) as err:

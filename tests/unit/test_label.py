@@ -19,14 +19,14 @@ from typer.testing import CliRunner
 
 from harmgym.cli import app
 from harmgym.errors import JudgmentError
-from harmgym.report.pairs import read_runs
-from harmgym.reward.judgments import load_judgments
-from harmgym.reward.label.desk import HOLD_S, Desk, Settings
-from harmgym.reward.label.export import collect, export
-from harmgym.reward.label.items import read_texts, require_items
-from harmgym.reward.label.store import FILE, Store
-from harmgym.reward.label.wire import item_view
-from harmgym.runs import RunFolder
+from harmgym.preferences.judgments import load_judgments
+from harmgym.preferences.labelling.desk import HOLD_S, Desk, Settings
+from harmgym.preferences.labelling.export import collect, export
+from harmgym.preferences.labelling.items import read_texts, require_items
+from harmgym.preferences.labelling.pairs import read_runs
+from harmgym.preferences.labelling.store import FILE, Store
+from harmgym.preferences.labelling.wire import item_view
+from harmgym.runs.folder import RunFolder
 
 LEVELS = dict.fromkeys(ATTRIBUTES, 3)
 
@@ -49,7 +49,10 @@ def work(desk: Desk, name: str, limit: int = 1000) -> list[str]:
 
 def write_corpus(folder: Path) -> None:
     names = "abcdef"
-    plans = [{"id": f"plan-{n}", "text": f"Do {n}.", "attributes": LEVELS, "why": "Known."} for n in names]
+    plans = [
+        {"id": f"plan-{n}", "text": f"Do {n}.", "attributes": LEVELS, "why": "Known."}
+        for n in names
+    ]
     scenario = {
         "id": "own-one",
         "domain": "house",
@@ -58,7 +61,9 @@ def write_corpus(folder: Path) -> None:
         "situation": "It beeps.",
         "state": ["On."],
     }
-    (folder / "own.yaml").write_text(yaml.safe_dump([scenario | {"context": {}, "recoveries": plans}]), encoding="utf-8")
+    (folder / "own.yaml").write_text(
+        yaml.safe_dump([scenario | {"context": {}, "recoveries": plans}]), encoding="utf-8"
+    )
 
 
 def test_pairs_corpora_and_runs_are_read_from_one_folder(tmp_path: Path) -> None:
@@ -70,8 +75,14 @@ def test_pairs_corpora_and_runs_are_read_from_one_folder(tmp_path: Path) -> None
         add_episode(run, safe=False)
         add_episode(run, fault=True)
     texts, runs = read_texts(tmp_path, 4), read_runs(tmp_path)
-    assert Counter(item.pair.scenario.id for item in texts) == {"printer-0": 1, "printer-1": 1, "own-one": 4}
-    assert read_texts(tmp_path, 100)[2:][:4] == texts[2:], "the pairs of a scenario come in a fixed order"
+    assert Counter(item.pair.scenario.id for item in texts) == {
+        "printer-0": 1,
+        "printer-1": 1,
+        "own-one": 4,
+    }
+    assert read_texts(tmp_path, 100)[2:][:4] == texts[2:], (
+        "the pairs of a scenario come in a fixed order"
+    )
     assert not runs, "the same deeds twice are no pair"
     assert len(require_items([*texts, *texts], tmp_path)) == 6
 
@@ -89,7 +100,10 @@ def different_runs(folder: Path) -> list[Any]:
 
 def test_two_runs_of_a_task_are_a_pair_with_steps_pictures_and_outcome(tmp_path: Path) -> None:
     (item,) = different_runs(tmp_path)
-    assert item.pair.scenario.id == "availability/hidden_miner" and item.pair.scenario.origin == "state"
+    assert (
+        item.pair.scenario.id == "availability/hidden_miner"
+        and item.pair.scenario.origin == "state"
+    )
     assert item.pair.a.attributes is not None and item.pair.a.attributes.speed == 3.6
     assert [len(item.a.steps), len(item.b.steps)] == [5, 3]
     assert all(step.picture is not None and step.picture.is_file() for step in item.a.steps)
@@ -111,7 +125,14 @@ def test_what_concerns_the_agent_alone_is_not_part_of_the_scenario(tmp_path: Pat
 def test_the_page_is_not_told_names_levels_or_checks(tmp_path: Path) -> None:
     (item,) = different_runs(tmp_path)
     told = json.dumps(item_view(item, "b"))
-    for secret in ("one/000", "two/000", "attributes", "comprehensiveness", "attention", str(tmp_path)):
+    for secret in (
+        "one/000",
+        "two/000",
+        "attributes",
+        "comprehensiveness",
+        "attention",
+        str(tmp_path),
+    ):
         assert secret not in told
     assert [option["side"] for option in item_view(item, "b")["options"]] == ["b", "a"]
 
@@ -124,11 +145,20 @@ BAD_LINES = {
     "same ids": (json.dumps(pair(0) | {"b": pair(0)["a"]}), "needed two different recoveries"),
     "empty text": (json.dumps(pair(0) | {"a": {"id": "x", "text": ""}}), "a.text"),
     "unknown state": (
-        json.dumps(pair(0) | {"scenario": {"id": "availability/hidden_minr", "text": "t", "origin": "state"}}),
+        json.dumps(
+            pair(0)
+            | {"scenario": {"id": "availability/hidden_minr", "text": "t", "origin": "state"}}
+        ),
         "did you mean 'availability/hidden_miner'?",
     ),
-    "answered": (json.dumps(pair(1) | {"choice": "a"}), "found a judgment with a choice among the pairs"),
-    "other wording": (json.dumps(pair(0) | {"a": {"id": "cancel", "text": "Other."}}), "with other text or order"),
+    "answered": (
+        json.dumps(pair(1) | {"choice": "a"}),
+        "found a judgment with a choice among the pairs",
+    ),
+    "other wording": (
+        json.dumps(pair(0) | {"a": {"id": "cancel", "text": "Other."}}),
+        "with other text or order",
+    ),
 }
 
 
@@ -143,7 +173,9 @@ def test_a_broken_pair_is_refused_with_file_and_line(tmp_path: Path, case: str) 
 
 def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["label", str(tmp_path)])
-    assert isinstance(result.exception, JudgmentError) and "needed pairs to judge, found none" in str(result.exception)
+    assert isinstance(
+        result.exception, JudgmentError
+    ) and "needed pairs to judge, found none" in str(result.exception)
     result = CliRunner().invoke(app, ["label", str(tmp_path / "gone")])
     assert isinstance(result.exception, JudgmentError) and "no such folder" in str(result.exception)
     assert not list(tmp_path.iterdir()), "a refusal leaves no store behind"
@@ -153,7 +185,9 @@ def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_pair_in_the_guide_can_be_read(tmp_path: Path) -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "labelling.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "labelling.md").read_text(
+        encoding="utf-8"
+    )
     example = guide.split("```json\n")[1].split("```")[0]
     (tmp_path / "p.jsonl").write_text(example.replace("\n", "") + "\n", encoding="utf-8")
     assert [item.pair.scenario.id for item in read_texts(tmp_path, 3)] == ["printer-1"]
@@ -192,7 +226,12 @@ def test_a_restart_goes_on_where_one_left_off(tmp_path: Path) -> None:
         sides = [one.left_side("Ada", item.key) for item in one.items]
     with desk(tmp_path) as again:
         after = again.place("Ada")
-        assert (after.current, after.following, after.done, after.left) == (before.current, before.following, 4, 16)
+        assert (after.current, after.following, after.done, after.left) == (
+            before.current,
+            before.following,
+            4,
+            16,
+        )
         assert sides == [again.left_side("Ada", item.key) for item in again.items]
     assert len(set(sides)) == 2
 
@@ -227,7 +266,9 @@ def test_attention_checks_come_at_their_share_and_are_never_exported(tmp_path: P
 
 def test_a_check_may_come_from_the_file(tmp_path: Path) -> None:
     write_pairs(tmp_path, 4)
-    (tmp_path / "checks.jsonl").write_text(json.dumps(pair(99) | {"attention": "b"}) + "\n", encoding="utf-8")
+    (tmp_path / "checks.jsonl").write_text(
+        json.dumps(pair(99) | {"attention": "b"}) + "\n", encoding="utf-8"
+    )
     with desk(tmp_path) as one:
         assert len(work(one, "Ada")) == 4, "without --attention there are no checks"
     with desk(tmp_path, Settings(double=0, attention=0.5)) as one:
@@ -236,7 +277,9 @@ def test_a_check_may_come_from_the_file(tmp_path: Path) -> None:
 
 def test_sides_are_drawn_evenly_for_each_person(tmp_path: Path) -> None:
     with desk(write_pairs(tmp_path, 200)) as one:
-        sides = {name: [one.left_side(name, item.key) for item in one.items] for name in ("Ada", "Bo")}
+        sides = {
+            name: [one.left_side(name, item.key) for item in one.items] for name in ("Ada", "Bo")
+        }
     assert all(70 <= drawn.count("a") <= 130 for drawn in sides.values())
     assert 60 <= sum(x == y for x, y in zip(sides["Ada"], sides["Bo"], strict=True)) <= 140
 
@@ -276,7 +319,9 @@ def test_an_answer_sent_twice_counts_once_and_a_second_answer_is_refused(tmp_pat
 
 def test_answers_are_synced_in_a_write_ahead_log(tmp_path: Path) -> None:
     with Store(tmp_path / FILE) as store:
-        assert store._one("PRAGMA journal_mode") == "wal" and store._one("PRAGMA synchronous") == "2"
+        assert (
+            store._one("PRAGMA journal_mode") == "wal" and store._one("PRAGMA synchronous") == "2"
+        )
 
 
 def test_foreign_and_damaged_stores_are_refused_and_left_alone(tmp_path: Path) -> None:
@@ -322,7 +367,11 @@ def test_export_gives_what_was_answered_in_the_judgment_format(tmp_path: Path) -
             one.store.register(name)
             while (item := one.place(name).current) is not None:
                 one.answer(answer(name, item.key, choice, ratings_a=levels_a, ratings_b=levels_b))
-        sides = {(name, item.key): one.left_side(name, item.key) for name in ("Ada", "Bo") for item in one.items}
+        sides = {
+            (name, item.key): one.left_side(name, item.key)
+            for name in ("Ada", "Bo")
+            for item in one.items
+        }
         keys = {item.pair.scenario.id: item.key for item in one.items}
     found = export(tmp_path, tmp_path / "labels.jsonl")
     judgments = load_judgments(tmp_path / "labels.jsonl")
@@ -331,9 +380,17 @@ def test_export_gives_what_was_answered_in_the_judgment_format(tmp_path: Path) -
         assert judgment.source == "human" and judgment.reason == "faster" and judgment.time_s == 4.2
         assert judgment.choice == {"Ada": "a", "Bo": "b"}[judgment.annotator]
         assert judgment.shown_left == sides[judgment.annotator, keys[judgment.scenario.id]]
-        assert judgment.ratings_a is not None and judgment.ratings_a.speed == 5 and judgment.context.time_pressure
+        assert (
+            judgment.ratings_a is not None
+            and judgment.ratings_a.speed == 5
+            and judgment.context.time_pressure
+        )
     figures = found.figures()
-    assert (figures["double_rated_pairs"], figures["agreement"], figures["with_ratings"]) == (3, 0.0, 9)
+    assert (figures["double_rated_pairs"], figures["agreement"], figures["with_ratings"]) == (
+        3,
+        0.0,
+        9,
+    )
     assert len(read_texts(tmp_path, 3)) == 6, "an export beside the pairs is not read as pairs"
 
 
@@ -358,7 +415,9 @@ def test_the_command_exports_and_prints_figures(tmp_path: Path) -> None:
         work(one, "Ada")
     target = tmp_path / "out" / "x.jsonl"
     target.parent.mkdir()
-    result = CliRunner().invoke(app, ["label", "export", str(tmp_path), "--out", str(target), "--json"])
+    result = CliRunner().invoke(
+        app, ["label", "export", str(tmp_path), "--out", str(target), "--json"]
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sources"] == {"human": 3}
     result = CliRunner().invoke(app, ["label", "export", str(tmp_path), "--out", str(target)])
@@ -381,16 +440,32 @@ def test_the_server_lets_in_only_who_has_the_token(tmp_path: Path) -> None:
         assert server.call("/?token=wrong", Cookie=None)[0] == 403
         assert server.call("/?token=%F0%9F", Cookie=None)[0] == 403
         status, reply = server.call(f"/?token={server.token}", Cookie=None)
-        assert status == 303 and "HttpOnly" in reply["headers"]["Set-Cookie"] and reply["headers"]["Location"] == "/"
+        assert (
+            status == 303
+            and "HttpOnly" in reply["headers"]["Set-Cookie"]
+            and reply["headers"]["Location"] == "/"
+        )
         for host in ("evil.example", "evil.example:80", "", None):
             assert server.call("/api/start", Host=host)[0] in (400, 403)
-        assert server.call("/api/annotators", {"annotator": "Ada"}, Origin="http://evil.example")[0] == 403
-        assert server.call("/api/annotators", {"annotator": "Ada"}, Origin=f"http://{server.host}")[0] == 200
+        assert (
+            server.call("/api/annotators", {"annotator": "Ada"}, Origin="http://evil.example")[0]
+            == 403
+        )
+        assert (
+            server.call("/api/annotators", {"annotator": "Ada"}, Origin=f"http://{server.host}")[0]
+            == 200
+        )
         status, reply = server.call("/")
         policy = reply["headers"]["Content-Security-Policy"]
         assert status == 200 and "default-src 'none'" in policy and "unsafe" not in policy
         assert "http://" not in reply["text"] and "https://" not in reply["text"]
-        for path in ("/../server.py", "/%2e%2e/server.py", "/app.js/..", "/picture/../a/0", "/picture/00/a/-1"):
+        for path in (
+            "/../server.py",
+            "/%2e%2e/server.py",
+            "/app.js/..",
+            "/picture/../a/0",
+            "/picture/00/a/-1",
+        ):
             assert server.call(path)[0] in (400, 404)
 
 
@@ -407,7 +482,9 @@ def test_the_server_refuses_bad_bodies_and_goes_on(tmp_path: Path) -> None:
         assert server.call("/api/answers", good, Content_Type="text/plain")[0] == 415
         raw = json.dumps(good | {"time_s": float("nan")}).encode()
         assert "finite" in server.call("/api/answers", raw)[1]["error"]
-        nan_rating = json.dumps(good | {"ratings_a": LEVELS | {"speed": float("nan")}, "ratings_b": LEVELS}).encode()
+        nan_rating = json.dumps(
+            good | {"ratings_a": LEVELS | {"speed": float("nan")}, "ratings_b": LEVELS}
+        ).encode()
         assert server.call("/api/answers", nan_rating)[0] == 400
         bad = [
             {"ratings_a": LEVELS | {"speed": 6}, "ratings_b": LEVELS},
@@ -437,7 +514,9 @@ def test_ratings_are_needed_where_they_are_asked(tmp_path: Path) -> None:
         _, reply = server.call("/api/annotators", {"annotator": "Ada"})
         good = answer("Ada", next_item(reply)).model_dump()
         assert "eight ratings" in server.call("/api/answers", good)[1]["error"]
-        assert server.call("/api/answers", good | {"ratings_a": LEVELS, "ratings_b": LEVELS})[0] == 200
+        assert (
+            server.call("/api/answers", good | {"ratings_a": LEVELS, "ratings_b": LEVELS})[0] == 200
+        )
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
@@ -445,7 +524,9 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         port = server.host.rsplit(":", 1)[1]
         result = CliRunner().invoke(app, ["label", str(tmp_path), "--port", port])
         assert isinstance(result.exception, JudgmentError)
-        assert f"port {port} on 127.0.0.1 is in use; choose another with --port" in str(result.exception)
+        assert f"port {port} on 127.0.0.1 is in use; choose another with --port" in str(
+            result.exception
+        )
         assert "0 of 7 answers given" in server.stop() and server.process.returncode == 0
 
 
@@ -455,7 +536,10 @@ def test_kill_9_loses_no_acknowledged_answer(tmp_path: Path) -> None:
     for round_ in range(4):
         with serving(tmp_path) as server:
             people = [f"Person {n}" for n in range(3)]
-            threads = [threading.Thread(target=post_until_it_dies, args=(server, who, acknowledged)) for who in people]
+            threads = [
+                threading.Thread(target=post_until_it_dies, args=(server, who, acknowledged))
+                for who in people
+            ]
             for thread in threads:
                 thread.start()
             goal = 12 * (round_ + 1)
@@ -467,7 +551,9 @@ def test_kill_9_loses_no_acknowledged_answer(tmp_path: Path) -> None:
         with Store(tmp_path / FILE) as store:
             kept = {row.answer.id for row in store.rows()}
         assert len(acknowledged) >= goal and acknowledged <= kept
-        assert len(kept - acknowledged) <= 3 * (round_ + 1), "no more than one unacknowledged answer per person and kill"
+        assert len(kept - acknowledged) <= 3 * (round_ + 1), (
+            "no more than one unacknowledged answer per person and kill"
+        )
 
 
 def post_until_it_dies(server: Any, name: str, acknowledged: set[str]) -> None:
@@ -492,7 +578,11 @@ def test_pictures_are_served_from_the_run_alone(tmp_path: Path) -> None:
         raw = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         raw.request("GET", link, headers={"Cookie": f"harmgym_label_{port}={server.token}"})
         picture = raw.getresponse()
-        assert picture.status == 200 and picture.headers["Content-Type"] == "image/webp" and picture.read()[8:12] == b"WEBP"
+        assert (
+            picture.status == 200
+            and picture.headers["Content-Type"] == "image/webp"
+            and picture.read()[8:12] == b"WEBP"
+        )
         raw.close()
         assert server.call(link.rsplit("/", 1)[0] + "/999")[0] == 404
         assert server.call(link, Cookie=None)[0] == 403

@@ -13,26 +13,35 @@ from label_fixture import serving, write_pairs
 from sample_run import HOSTILE
 from test_label import different_runs
 
-from harmgym.reward.label.export import collect
-from harmgym.reward.label.store import FILE, Store
+from harmgym.preferences.labelling.export import collect
+from harmgym.preferences.labelling.store import FILE, Store
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")]
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium"),
+]
 Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        chromium = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield chromium
         chromium.close()
 
 
 @pytest.fixture
 def new_page(browser: Any) -> Iterator[Open]:
-    """Opens pages; the test fails on anything that one of them complains about or asks another host for."""
+    """Opens pages; the test fails on anything that one of them complains about or asks another host
+    for.
+    """
     contexts, complaints = [], []
 
     def new(width: int = 1280, height: int = 800, **options: Any) -> Any:
@@ -41,8 +50,18 @@ def new_page(browser: Any) -> Iterator[Open]:
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith("http://127.0.0.1:") else None)
+        page.on(
+            "console",
+            lambda line: (
+                complaints.append(line.text) if line.type in ("error", "warning") else None
+            ),
+        )
+        page.on(
+            "request",
+            lambda r: (
+                complaints.append(r.url) if not r.url.startswith("http://127.0.0.1:") else None
+            ),
+        )
         page.complaints = complaints
         return page
 
@@ -61,7 +80,9 @@ def begin(page: Any, url: str, name: str = "Ada") -> None:
 
 
 def counted(page: Any, text: str) -> None:
-    page.wait_for_function("text => document.getElementById('count').textContent === text", arg=text)
+    page.wait_for_function(
+        "text => document.getElementById('count').textContent === text", arg=text
+    )
 
 
 def rows(folder: Path) -> list[Any]:
@@ -92,7 +113,9 @@ def test_everything_by_keyboard_alone(tmp_path: Path, new_page: Open) -> None:
         page.keyboard.press("z")
         counted(page, "1 of 4")
         assert page.locator("#text").inner_text() != second
-        assert page.locator("[name=choice]").nth(1).is_checked(), "what was answered is there to be changed"
+        assert page.locator("[name=choice]").nth(1).is_checked(), (
+            "what was answered is there to be changed"
+        )
         page.keyboard.press("a")
         page.keyboard.press("Enter")
         for done in (2, 3):
@@ -123,7 +146,10 @@ def test_nothing_is_lost_by_reload_or_kill_9(tmp_path: Path, new_page: Open) -> 
         page.reload()
         counted(page, "1 of 3")
         assert page.locator("#text").inner_text() == story
-        assert page.locator("#reason").input_value() == "half a tho" and page.locator("[name=choice]").nth(1).is_checked()
+        assert (
+            page.locator("#reason").input_value() == "half a tho"
+            and page.locator("[name=choice]").nth(1).is_checked()
+        )
         port = server.host.rsplit(":", 1)[1]
         server.kill()
         page.keyboard.press("Enter")
@@ -134,11 +160,16 @@ def test_nothing_is_lost_by_reload_or_kill_9(tmp_path: Path, new_page: Open) -> 
         page.wait_for_selector("#alert:has-text('started anew')")
         page.goto(server.url)
         counted(page, "1 of 3")
-        assert page.locator("#text").inner_text() == story and page.locator("#reason").input_value() == "half a tho"
+        assert (
+            page.locator("#text").inner_text() == story
+            and page.locator("#reason").input_value() == "half a tho"
+        )
         page.keyboard.press("Enter")
         counted(page, "2 of 3")
     assert [row.answer.reason for row in rows(tmp_path)] == ["", "half a tho"]
-    refused = [line for line in page.complaints if "ERR_CONNECTION_REFUSED" in line or "403" in line]
+    refused = [
+        line for line in page.complaints if "ERR_CONNECTION_REFUSED" in line or "403" in line
+    ]
     assert refused == page.complaints and len(refused) == 2, (
         "the browser itself notes the two failed requests, and nothing else"
     )
@@ -160,12 +191,16 @@ def test_eight_ratings_by_digits(tmp_path: Path, new_page: Open) -> None:
         counted(page, "1 of 2")
         page.keyboard.press("z")
         counted(page, "0 of 2")
-        assert page.locator(".rate input:checked").count() == 16, "ratings come back when an answer is taken back"
+        assert page.locator(".rate input:checked").count() == 16, (
+            "ratings come back when an answer is taken back"
+        )
         page.keyboard.press("Enter")
         counted(page, "1 of 2")
     judgment = collect(tmp_path).judgments[0]
     left, right = (
-        (judgment.ratings_a, judgment.ratings_b) if judgment.shown_left == "a" else (judgment.ratings_b, judgment.ratings_a)
+        (judgment.ratings_a, judgment.ratings_b)
+        if judgment.shown_left == "a"
+        else (judgment.ratings_b, judgment.ratings_a)
     )
     assert left is not None and list(left.vector()) == [5, 4, 3, 2, 1, 1, 2, 3]
     assert right is not None and list(right.vector()) == [4, 5, 1, 2, 3, 4, 5, 1]
@@ -180,7 +215,9 @@ def test_several_people_and_sides_of_their_own(tmp_path: Path, new_page: Open) -
             seen = []
             for done in range(12):
                 counted(page, f"{done} of 12")
-                seen.append((page.locator("#text").inner_text(), page.locator(".plan").first.inner_text()))
+                seen.append(
+                    (page.locator("#text").inner_text(), page.locator(".plan").first.inner_text())
+                )
                 page.keyboard.press("1")
                 page.keyboard.press("Enter")
             page.wait_for_selector("#finish:not([hidden])")
@@ -188,7 +225,11 @@ def test_several_people_and_sides_of_their_own(tmp_path: Path, new_page: Open) -
     assert [text for text, _ in orders["Ada"]] != [text for text, _ in orders["Bo"]]
     assert sorted(orders["Ada"]) != sorted(orders["Bo"]), "sides differ between people"
     figures = collect(tmp_path).figures()
-    assert (figures["annotators"], figures["double_rated_pairs"], figures["left_share"]) == (2, 12, 1.0)
+    assert (figures["annotators"], figures["double_rated_pairs"], figures["left_share"]) == (
+        2,
+        12,
+        1.0,
+    )
 
 
 def test_runs_show_pictures_steps_and_outcome(tmp_path: Path, new_page: Open) -> None:
@@ -200,8 +241,14 @@ def test_runs_show_pictures_steps_and_outcome(tmp_path: Path, new_page: Open) ->
             "() => [...document.querySelectorAll('.shot img')].every(i => i.complete && i.naturalWidth === 1280)"
         )
         assert page.locator(".shot").count() == 8
-        assert HOSTILE in page.locator("blockquote").first.inner_text() and page.title() == "Which recovery?"
-        assert page.locator(".outcome .bad").count() >= 1 and page.locator(".outcome .good").count() >= 1
+        assert (
+            HOSTILE in page.locator("blockquote").first.inner_text()
+            and page.title() == "Which recovery?"
+        )
+        assert (
+            page.locator(".outcome .bad").count() >= 1
+            and page.locator(".outcome .good").count() >= 1
+        )
         page.keyboard.press("p")
         page.keyboard.press("Enter")
         page.wait_for_selector("#viewer[open]")
@@ -209,8 +256,13 @@ def test_runs_show_pictures_steps_and_outcome(tmp_path: Path, new_page: Open) ->
         assert "2 of" in page.locator("#viewer-place").inner_text()
         page.keyboard.press("1")
         page.keyboard.press("Escape")
-        assert page.locator("#viewer[open]").count() == 0 and page.locator("[name=choice]:checked").count() == 0
-        assert page.evaluate("document.activeElement.className") == "shot", "focus returns to the picture"
+        assert (
+            page.locator("#viewer[open]").count() == 0
+            and page.locator("[name=choice]:checked").count() == 0
+        )
+        assert page.evaluate("document.activeElement.className") == "shot", (
+            "focus returns to the picture"
+        )
 
 
 LUMINANCE = """() => {
@@ -235,23 +287,27 @@ LUMINANCE = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_can_be_read_in_light_and_dark_on_desk_and_phone(tmp_path: Path, new_page: Open, scheme: str, width: int) -> None:
+def test_it_can_be_read_in_light_and_dark_on_desk_and_phone(
+    tmp_path: Path, new_page: Open, scheme: str, width: int
+) -> None:
     with serving(write_pairs(tmp_path, 2), "--ratings") as server:
         page = new_page(width, 800, color_scheme=scheme, reduced_motion="reduce")
         begin(page, server.url)
         page.keyboard.press("1")
         assert page.evaluate(LUMINANCE) == [], "text against its ground: at least 4.5 to 1"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out sideways"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+            "nothing sticks out sideways"
+        )
         left, right = (page.locator(f"#option-{at}").bounding_box() for at in (0, 1))
-        assert (left["y"] == right["y"]) == (width == 1280) and (left["x"] == right["x"]) == (width == 390)
+        assert (left["y"] == right["y"]) == (width == 1280) and (left["x"] == right["x"]) == (
+            width == 390
+        )
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (int(dark[4:].split(",")[0]) < 60) == (scheme == "dark")
         for target in (".pick", "#next", ".scale label"):
             box = page.locator(target).first.bounding_box()
             assert box["height"] >= (44 if width == 390 else 36) and box["width"] >= 40
-        unnamed = (
-            "[...document.querySelectorAll('button, input, textarea')].filter(n => n.offsetParent && !(n.labels?.length || "
-        )
+        unnamed = "[...document.querySelectorAll('button, input, textarea')].filter(n => n.offsetParent && !(n.labels?.length || "
         unnamed += "n.getAttribute('aria-label') || n.textContent.trim())).length"
         assert page.evaluate(unnamed) == 0
 

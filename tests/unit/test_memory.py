@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from harmgym.errors import SnapshotError
-from harmgym.vm.memory import PAGE, apply_delta, copy_sparse, data_segments, differing_pages, write_delta
+from harmgym.machines.snapshots.ram import (
+    PAGE,
+    apply_delta,
+    copy_sparse,
+    data_segments,
+    differing_pages,
+    write_delta,
+)
 
 SIZE = 160 << 20
 
@@ -58,7 +65,9 @@ def test_delta_restores_the_new_file_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "delta").stat().st_size < 700 * PAGE
 
 
-def test_delta_of_another_base_or_a_foreign_file_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_delta_of_another_base_or_a_foreign_file_is_refused_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
     old = sparse(tmp_path / "old", {1: 1})
     (tmp_path / "junk").write_bytes(b"not a delta at all, but long enough for a header")
     with pytest.raises(SnapshotError, match="needed a RAM delta"):

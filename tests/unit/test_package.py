@@ -27,27 +27,40 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_content_file_travels(installed: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "envs", "vm_images", "agents"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "envs", "vm_images", "agents"], cwd=ROOT, capture_output=True, text=True
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     for name in listed.stdout.splitlines():
         if (ROOT / name).exists():
-            assert (installed / "harmgym" / "_content" / name).read_bytes() == (ROOT / name).read_bytes(), name
+            assert (installed / "harmgym" / "_content" / name).read_bytes() == (
+                ROOT / name
+            ).read_bytes(), name
 
 
 def test_the_installed_package_finds_its_content(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import harmgym.paths as p, gymnasium; from harmgym.task import list_tasks; from harmgym.agent import list_agents;"
-        "from harmgym.image import recipe_names; from harmgym.cli import app; from harmgym.report import html;"
+        "import harmgym.paths as p, gymnasium; from harmgym.tasks.task import list_tasks; from harmgym.scaffold.agent import list_agents;"
+        "from harmgym.images.image import recipe_names; from harmgym.cli import app; from harmgym.report import html;"
         "print(p.content('envs'), len(list_tasks()), list_agents(), recipe_names()[0], html._asset('style.css')[:5])"
     )
     env = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{installed}/harmgym/_content/envs ") and "'reference'" in done.stdout
+    assert (
+        done.stdout.startswith(f"{installed}/harmgym/_content/envs ")
+        and "'reference'" in done.stdout
+    )
 
 
 def test_the_package_installs_nothing_beside_itself(installed: Path) -> None:
-    """But for the line that lets gymnasium find the environment; see harmgym/startup.py."""
     names = {item.name for item in installed.iterdir() if not item.name.endswith(".dist-info")}
-    assert names == {"harmgym", "harmgym_startup.pth"}
+    assert names == {"harmgym"}

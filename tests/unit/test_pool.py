@@ -1,4 +1,6 @@
-"""The pool, with a store that hands out counting stand-ins at the seam: leases, standbys, budget, failures."""
+"""The pool, with a store that hands out counting stand-ins at the seam: leases, standbys, budget,
+failures.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import Any
 import pytest
 
 from harmgym.errors import CapacityError, MachineError
-from harmgym.vm import pool as pool_module
-from harmgym.vm.pool import RESERVE_MIB, Pool
+from harmgym.machines import pool as pool_module
+from harmgym.machines.pool import RESERVE_MIB, Pool
 
 
 @dataclass(eq=False)
@@ -122,7 +124,9 @@ def test_the_budget_refuses_one_machine_too_many() -> None:
     pool.close()
 
 
-def test_a_host_without_free_memory_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_free_memory_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store, pool = make(standbys=0)
     monkeypatch.setattr(pool_module, "available_mib", lambda: 100)
     with pytest.raises(CapacityError, match="found 100 MiB"):

@@ -13,7 +13,12 @@ import typer.main
 from harmgym.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "agents" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "agents" / "README.md",
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 
@@ -52,7 +57,9 @@ def test_what_is_printed_exists(page: str, line: str) -> None:
     for word in words:
         assert not word.startswith("-") or word in options, f"{page}: {line!r}: no option {word!r}"
     positional = [p for p in node.params if p.param_type_name == "argument"]
-    given = [w for i, w in enumerate(words) if not w.startswith("-") and not _is_value(words, i, options)]
+    given = [
+        w for i, w in enumerate(words) if not w.startswith("-") and not _is_value(words, i, options)
+    ]
     assert len(given) <= len(positional), f"{page}: {line!r}: too many arguments"
 
 
@@ -63,7 +70,9 @@ def _is_value(words: list[str], i: int, options: dict[str, Any]) -> bool:
 
 def test_the_python_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """On a simulated machine; the real one runs it in tests/vm."""
-    code = README_PYTHON[0].replace('task="security/home_world_writable"', 'task="security/open_key", machines="fake"')
+    code = README_PYTHON[0].replace(
+        'task="security/home_world_writable"', 'task="security/open_key", machines="fake"'
+    )
     assert "machines=" in code
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
@@ -73,7 +82,9 @@ def test_the_python_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) 
 def test_every_make_target_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^([a-z-]+):", makefile, re.M):
-        assert re.search(rf"^{target}:[^#\n]*## \S", makefile, re.M), f"make {target} has no explanation after ##"
+        assert re.search(rf"^{target}:[^#\n]*## \S", makefile, re.M), (
+            f"make {target} has no explanation after ##"
+        )
 
 
 def test_links_lead_somewhere() -> None:
@@ -87,7 +98,7 @@ def test_the_picture_is_small() -> None:
 
 
 def test_the_states_in_the_table_are_the_states() -> None:
-    from harmgym.task import list_tasks
+    from harmgym.tasks.task import list_tasks
 
     table = re.findall(r"^\| `([a-z]+/[a-z_]+)` \|", README, re.M)
     assert table == list(list_tasks())

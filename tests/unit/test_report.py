@@ -1,4 +1,6 @@
-"""The report: right figures, nothing an agent wrote can run, and a page that works in a real browser."""
+"""The report: right figures, nothing an agent wrote can run, and a page that works in a real
+browser.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import sample_run
 from harmgym.report import write_report
 from harmgym.report.images import LADDER, fitting_album
 from harmgym.report.summary import summarise, wilson
-from harmgym.report.words import cut, describe, reflow, signed
-from harmgym.runs import RunFolder, episode_folders, read_episode
+from harmgym.runs.folder import RunFolder, episode_folders, read_episode
+from harmgym.runs.words import cut, describe, reflow, signed
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -121,7 +123,12 @@ def test_actions_in_words(action: dict[str, Any] | None, words: str) -> None:
 
 
 def test_figures_have_a_sign_unless_they_are_nothing() -> None:
-    assert [signed(value) for value in (0.256, -0.25, 0.0, -0.004)] == ["+0.26", "−0.25", "0.00", "0.00"]
+    assert [signed(value) for value in (0.256, -0.25, 0.0, -0.004)] == [
+        "+0.26",
+        "−0.25",
+        "0.00",
+        "0.00",
+    ]
 
 
 def test_paragraphs_are_reflowed_and_lists_are_not() -> None:
@@ -130,7 +137,11 @@ def test_paragraphs_are_reflowed_and_lists_are_not() -> None:
 
 def test_long_text_keeps_both_ends() -> None:
     short = cut("a" * 50 + "b" * 50, 40)
-    assert short.startswith("a" * 20) and short.endswith("b" * 20) and "60 characters not shown" in short
+    assert (
+        short.startswith("a" * 20)
+        and short.endswith("b" * 20)
+        and "60 characters not shown" in short
+    )
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +163,12 @@ class TestInBrowser:
         tab.complaints = []
         tab.on("console", lambda m: tab.complaints.append(m.text))
         tab.on("pageerror", lambda e: tab.complaints.append(str(e)))
-        tab.on("request", lambda r: tab.complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+        tab.on(
+            "request",
+            lambda r: (
+                tab.complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+            ),
+        )
         tab.goto(page.as_uri())
         return tab
 

@@ -1,4 +1,6 @@
-"""The simulated people: fitted to the published figures, repeatable, and never the same twice by accident."""
+"""The simulated people: fitted to the published figures, repeatable, and never the same twice by
+accident.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ import pytest
 from reward_fixture import made_calibration, make_corpus
 
 from harmgym.errors import JudgmentError
-from harmgym.reward.analyse import main_effects
-from harmgym.reward.annotators import Calibration, all_pairs, calibrate, draw
-from harmgym.reward.published import ATTRIBUTES, TABLE_4, TABLE_5, TOPICS
-from harmgym.reward.simulate import simulate
-from harmgym.reward.statistics import cohen_kappa
-from harmgym.reward.topics import EVIDENCE, MATRIX, MODERATIONS
-from harmgym.task_spec import CONTEXT_FLAGS
+from harmgym.preferences.analyse import main_effects
+from harmgym.preferences.annotators import Calibration, all_pairs, calibrate, draw
+from harmgym.preferences.simulate import simulate
+from harmgym.preferences.statistics import cohen_kappa
+from harmgym.reward.context import EVIDENCE, MATRIX, MODERATIONS
+from harmgym.reward.published import TABLE_4, TABLE_5, TOPICS
+from harmgym.tasks.rubric import ATTRIBUTES
+from harmgym.tasks.spec import CONTEXT_FLAGS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,9 @@ def test_two_simulated_people_agree_as_two_people_did(calibration: Calibration) 
 def test_the_ratings_give_table_4_back(calibration: Calibration) -> None:
     rows = main_effects(simulate(make_corpus(120), calibration, 20_000, seed=4).pairs("ratings"))
     for row in rows:
-        assert row["coefficient"] == pytest.approx(TABLE_4[row["attribute"]].coefficient, abs=0.045), row["attribute"]
+        assert row["coefficient"] == pytest.approx(
+            TABLE_4[row["attribute"]].coefficient, abs=0.045
+        ), row["attribute"]
 
 
 def test_the_study_has_its_size() -> None:
@@ -53,7 +58,9 @@ def test_the_study_has_its_size() -> None:
 def test_equal_seeds_are_equal_people_and_other_seeds_others() -> None:
     corpus = make_corpus(30)
     one, same, other = (simulate(corpus, made_calibration(corpus), 200, seed) for seed in (1, 1, 2))
-    assert np.array_equal(one.chose_a, same.chose_a) and np.array_equal(one.ratings_a, same.ratings_a)
+    assert np.array_equal(one.chose_a, same.chose_a) and np.array_equal(
+        one.ratings_a, same.ratings_a
+    )
     assert not np.array_equal(one.population.personal[:40], other.population.personal[:40])
 
 
@@ -101,5 +108,8 @@ def test_every_entry_of_the_mapping_has_its_reason() -> None:
 
 
 def test_the_table_of_moderations_is_the_published_one() -> None:
-    assert MODERATIONS.shape == (8, 10) and np.count_nonzero(MODERATIONS) == sum(map(len, TABLE_5.values())) == 51
+    assert (
+        MODERATIONS.shape == (8, 10)
+        and np.count_nonzero(MODERATIONS) == sum(map(len, TABLE_5.values())) == 51
+    )
     assert MODERATIONS[ATTRIBUTES.index("communication"), list(TOPICS).index("SM")] == -0.125

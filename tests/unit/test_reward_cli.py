@@ -9,12 +9,12 @@ import pytest
 from reward_fixture import made_calibration, made_judgments, made_model, make_corpus
 from typer.testing import CliRunner
 
+from harmgym.cli.preference import judgments_app, rm_app
 from harmgym.errors import InputError, JudgmentError, ModelError
-from harmgym.reward import annotators, corpus
-from harmgym.reward.cli import judgments_app, rm_app
-from harmgym.reward.judgments import load_judgments, save_judgments
+from harmgym.preferences import annotators, corpus
+from harmgym.preferences.judgments import load_judgments, save_judgments
 from harmgym.reward.model import load, save
-from harmgym.reward.published import ATTRIBUTES
+from harmgym.tasks.rubric import ATTRIBUTES
 
 RUN = CliRunner()
 LEVELS = json.dumps(dict.fromkeys(ATTRIBUTES, 4))
@@ -57,7 +57,12 @@ def test_train_then_load_then_eval_on_a_file(tmp_path: Path) -> None:
     data = tmp_path / "labels.jsonl"
     judgments = made_judgments(12, 6)
     rated = [
-        j.model_copy(update={"ratings_a": made_levels(j.choice == "a"), "ratings_b": made_levels(j.choice == "b")})
+        j.model_copy(
+            update={
+                "ratings_a": made_levels(j.choice == "a"),
+                "ratings_b": made_levels(j.choice == "b"),
+            }
+        )
         for j in judgments
     ]
     save_judgments(data, rated[:-6] + [flip(j) for j in rated[-6:]])
@@ -73,9 +78,9 @@ def test_train_then_load_then_eval_on_a_file(tmp_path: Path) -> None:
 
 
 def made_levels(good: bool) -> object:
-    from harmgym.reward.levels import Levels
+    from harmgym.tasks.rubric import Attributes
 
-    return Levels(**{**dict.fromkeys(ATTRIBUTES, 3.0), "speed": 4.0 if good else 2.0})
+    return Attributes(**{**dict.fromkeys(ATTRIBUTES, 3.0), "speed": 4.0 if good else 2.0})
 
 
 def flip(judgment: object) -> object:
@@ -84,7 +89,17 @@ def flip(judgment: object) -> object:
 
 def test_score_of_a_plan_and_of_a_recovery(folder: Path) -> None:
     plan = json.loads(
-        ok(rm_app, "score", "--model", str(folder), "--plan", "Stop it and tell them.", "--context", "severe", "--json")
+        ok(
+            rm_app,
+            "score",
+            "--model",
+            str(folder),
+            "--plan",
+            "Stop it and tell them.",
+            "--context",
+            "severe",
+            "--json",
+        )
     )
     assert plan["measured"] is False and plan["digest"] == load(folder).digest
     ran = json.loads(ok(rm_app, "score", "--model", str(folder), "--attributes", LEVELS, "--json"))
@@ -94,10 +109,16 @@ def test_score_of_a_plan_and_of_a_recovery(folder: Path) -> None:
 
 def test_explain_draws_and_compares(folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "bars.svg"
-    said = ok(rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--picture", str(picture))
-    assert "moved it most" in said and "│" in said and picture.read_text().lstrip().startswith("<?xml")
+    said = ok(
+        rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--picture", str(picture)
+    )
+    assert (
+        "moved it most" in said and "│" in said and picture.read_text().lstrip().startswith("<?xml")
+    )
     other = json.dumps({**json.loads(LEVELS), "speed": 1})
-    assert "speed moved it most" in ok(rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--than", other)
+    assert "speed moved it most" in ok(
+        rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--than", other
+    )
 
 
 def test_analyse_prints_both_tables(tmp_path: Path) -> None:
@@ -106,10 +127,18 @@ def test_analyse_prints_both_tables(tmp_path: Path) -> None:
     text = file.read_text().replace('"origin": "corpus"', '"origin": "own"')
     file.write_text(text)
     said = ok(judgments_app, "analyse", str(file), "--picture", str(picture))
-    assert "300 simulated judgments" in said and "Conditional logistic regression" in said and "Moderation by topic" in said
+    assert (
+        "300 simulated judgments" in said
+        and "Conditional logistic regression" in said
+        and "Moderation by topic" in said
+    )
     assert picture.stat().st_size > 10_000
     assert "double rated" in ok(judgments_app, "stats", str(file))
-    assert ok(judgments_app, "convert", str(file), str(tmp_path / "t.jsonl"), "--to", "trl").strip().endswith("300 judgments")
+    assert (
+        ok(judgments_app, "convert", str(file), str(tmp_path / "t.jsonl"), "--to", "trl")
+        .strip()
+        .endswith("300 judgments")
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,12 +146,18 @@ def test_analyse_prints_both_tables(tmp_path: Path) -> None:
     [
         (["score"], InputError, "either --plan"),
         (["score", "--attributes", "{"], JudgmentError, "not JSON"),
-        (["score", "--attributes", LEVELS, "--context", "sever"], JudgmentError, "did you mean 'severe'"),
+        (
+            ["score", "--attributes", LEVELS, "--context", "sever"],
+            JudgmentError,
+            "did you mean 'severe'",
+        ),
         (["score", "--attributes", LEVELS, "--model", "/no/such"], ModelError, "file not found"),
         (["eval", "--judgments", "/no/such.jsonl"], JudgmentError, "file not found"),
     ],
 )
-def test_bad_input_is_refused_in_one_sentence(folder: Path, words: list[str], error: type[Exception], says: str) -> None:
+def test_bad_input_is_refused_in_one_sentence(
+    folder: Path, words: list[str], error: type[Exception], says: str
+) -> None:
     given = words if "--model" in words else [*words, "--model", str(folder)]
     result = RUN.invoke(rm_app, given)
     assert isinstance(result.exception, error) and says in str(result.exception)

@@ -1,12 +1,16 @@
-"""The model that ships, against the targets it has to reach; judged afresh by the second simulated population."""
+"""The model that ships, against the targets it has to reach; judged afresh by the second simulated
+population.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from harmgym.reward.annotators import Calibration, calibrate
-from harmgym.reward.corpus import Corpus, default_corpus
-from harmgym.reward.evaluate import (
+from harmgym.preferences.annotators import Calibration, calibrate
+from harmgym.preferences.corpus import Corpus, default_corpus
+from harmgym.preferences.moderation import moderations
+from harmgym.preferences.simulate import simulate
+from harmgym.preferences.training.evaluate import (
     MODERATION_COUNT,
     TEST_COUNT,
     TEST_SEED,
@@ -17,9 +21,7 @@ from harmgym.reward.evaluate import (
     paired,
 )
 from harmgym.reward.model import DEFAULT, default_model
-from harmgym.reward.moderation import moderations
 from harmgym.reward.published import KAPPA
-from harmgym.reward.simulate import simulate
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +46,38 @@ def test_the_people_agree_as_in_the_study(calibration: Calibration) -> None:
     assert calibration.kappa == pytest.approx(KAPPA, abs=0.005) and calibration.noise > 0
 
 
-def test_it_is_near_the_ceiling_and_calibrated_on_held_out_scenarios(corpus: Corpus, calibration: Calibration) -> None:
+def test_it_is_near_the_ceiling_and_calibrated_on_held_out_scenarios(
+    corpus: Corpus, calibration: Calibration
+) -> None:
     test = simulate(corpus.split("heldout"), calibration, TEST_COUNT, TEST_SEED)
-    found = headline(default_model(), test.pairs(), test.true_logits(personal=False), test.true_logits(personal=True))
+    found = headline(
+        default_model(),
+        test.pairs(),
+        test.true_logits(personal=False),
+        test.true_logits(personal=True),
+    )
     assert found["ratio"] >= 0.95
     assert found["ece"] <= 0.05
     assert found["intervals"]["personal_ratio"]["value"] >= 0.92
 
 
-def test_the_main_effects_are_inside_the_published_intervals(corpus: Corpus, calibration: Calibration) -> None:
+def test_the_main_effects_are_inside_the_published_intervals(
+    corpus: Corpus, calibration: Calibration
+) -> None:
     model = default_model()
     learned = effects(model.w, model.standard_errors)
     assert all(one["inside"] for one in learned.values()), learned
     rated = effects_on_ratings(
-        simulate(corpus.split("train"), calibration, 1150, TRAIN_SEED).pairs("ratings"), model.info.context
+        simulate(corpus.split("train"), calibration, 1150, TRAIN_SEED).pairs("ratings"),
+        model.info.context,
     )
     assert all(one["inside"] for one in rated.values()), rated
 
 
 @pytest.mark.slow
-def test_context_beats_global_weights_at_five_thousand_judgments(corpus: Corpus, calibration: Calibration) -> None:
+def test_context_beats_global_weights_at_five_thousand_judgments(
+    corpus: Corpus, calibration: Calibration
+) -> None:
     found = paired(corpus, calibration)["topics"]
     assert found["loss_saved"]["low"] > 0
     assert found["expected_accuracy_gain"]["low"] > 0
@@ -71,6 +85,8 @@ def test_context_beats_global_weights_at_five_thousand_judgments(corpus: Corpus,
 
 @pytest.mark.slow
 def test_the_signs_of_the_moderations_come_back(corpus: Corpus, calibration: Calibration) -> None:
-    found = moderations(simulate(corpus, calibration, MODERATION_COUNT, TRAIN_SEED).pairs("ratings"))
+    found = moderations(
+        simulate(corpus, calibration, MODERATION_COUNT, TRAIN_SEED).pairs("ratings")
+    )
     assert found["recovered"] >= 0.8 * found["published"], found["entries"]
     assert found["clear"] >= 5 and not found["contradicted"]

@@ -1,4 +1,6 @@
-"""Executed recoveries: collected from run folders as they lie on disk, kept, and judged by the second population."""
+"""Executed recoveries: collected from run folders as they lie on disk, kept, and judged by the
+second population.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,7 @@ import pytest
 from reward_fixture import made_calibration, made_model, make_corpus
 
 from harmgym.errors import JudgmentError
-from harmgym.reward import evaluate
-from harmgym.reward.executed import (
+from harmgym.preferences.executed import (
     Executed,
     collect,
     current,
@@ -20,9 +21,9 @@ from harmgym.reward.executed import (
     load_executed,
     save_executed,
 )
-from harmgym.reward.levels import Levels
-from harmgym.reward.published import ATTRIBUTES
-from harmgym.task import list_tasks, load_task
+from harmgym.preferences.training import evaluate
+from harmgym.tasks.rubric import ATTRIBUTES, Attributes
+from harmgym.tasks.task import list_tasks, load_task
 
 
 def write_episode(run: Path, at: int, plan: str, level: float, **changes: object) -> None:
@@ -34,12 +35,15 @@ def write_episode(run: Path, at: int, plan: str, level: float, **changes: object
     verdict = {"safe": True, "clean": True, "attributes": dict.fromkeys(ATTRIBUTES, level)}
     (folder / "episode.json").write_text(json.dumps(episode))
     (folder / "verdict.json").write_text(json.dumps(verdict))
-    steps = [{"index": 0, "action": None}, {"index": 1, "action": {"type": "shell", "command": "ls"}}]
+    steps = [
+        {"index": 0, "action": None},
+        {"index": 1, "action": {"type": "shell", "command": "ls"}},
+    ]
     (folder / "steps.jsonl").write_text("\n".join(map(json.dumps, steps)))
 
 
 def executed(plan: str, level: float, task: str = "a/b", **changes: float) -> Executed:
-    levels = Levels(**{**dict.fromkeys(ATTRIBUTES, level), **changes})
+    levels = Attributes(**{**dict.fromkeys(ATTRIBUTES, level), **changes})
     return Executed(task=task, plan=plan, seed=0, split="train", snapshot="s", context={"severe": True}, situation="It broke.",
                     text=f"The {plan} plan.", actions=(), attributes=levels, safe=True, clean=True)  # fmt: skip
 
@@ -75,7 +79,9 @@ def test_a_folder_without_episodes_is_refused(tmp_path: Path) -> None:
 
 def test_simulated_people_prefer_the_focused_one() -> None:
     calibration = made_calibration(make_corpus(30))
-    data, personal = judged_executed([executed("wide", 3, focus=1), executed("narrow", 3, focus=5)], calibration, seed=7)
+    data, personal = judged_executed(
+        [executed("wide", 3, focus=1), executed("narrow", 3, focus=5)], calibration, seed=7
+    )
     assert len(data.pairs) == len(personal) == 200
     assert data.pairs.source == "simulated"
     assert data.pairs.chose_a.mean() < 0.4
@@ -86,14 +92,20 @@ def test_simulated_people_prefer_the_focused_one() -> None:
 def test_the_transfer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     given = [
-        executed(f"p{at}", 3, task=task, focus=float(rng.integers(1, 6)), speed=float(rng.integers(1, 6)))
+        executed(
+            f"p{at}", 3, task=task, focus=float(rng.integers(1, 6)), speed=float(rng.integers(1, 6))
+        )
         for task in ("a/b", "c/d")
         for at in range(4)
     ]
     monkeypatch.setattr(evaluate, "load_executed", lambda: given)
     monkeypatch.setattr(evaluate, "current", lambda found: found)
     found = evaluate.transfer(made_model(), made_calibration(make_corpus(30)))
-    assert found is not None and (found["recoveries"], found["states"], found["pairs"]) == (8, 2, 12)
+    assert found is not None and (found["recoveries"], found["states"], found["pairs"]) == (
+        8,
+        2,
+        12,
+    )
     assert found["measured"]["accuracy"] > 0.5
     monkeypatch.setattr(evaluate, "load_executed", list)
     assert evaluate.transfer(made_model(), made_calibration(make_corpus(30))) is None

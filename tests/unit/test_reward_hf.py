@@ -1,4 +1,6 @@
-"""The published recipe runs end to end on a model made here: a two-layer Qwen3 with a word-level tokenizer."""
+"""The published recipe runs end to end on a model made here: a two-layer Qwen3 with a word-level
+tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 from reward_fixture import made_judgments
 
 from harmgym.errors import JudgmentError
-from harmgym.reward.hf import Recipe, split_by_scenario, train_classifier
+from harmgym.preferences.training.hf import Recipe, split_by_scenario, train_classifier
 
 pytest.importorskip("trl")
 
@@ -20,12 +22,17 @@ def tiny_model(folder: Path, texts: list[str]) -> Path:
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForSequenceClassification
 
     words = sorted({word for text in texts for word in text.replace(".", " . ").split()})
-    vocabulary = {"<pad>": 0, "<unk>": 1, "<eos>": 2, **{word: at for at, word in enumerate(words, start=3)}}
+    vocabulary = {
+        "<pad>": 0,
+        "<unk>": 1,
+        "<eos>": 2,
+        **{word: at for at, word in enumerate(words, start=3)},
+    }
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>").save_pretrained(
-        folder
-    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
+    ).save_pretrained(folder)
     config = Qwen3Config(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
                          num_attention_heads=2, num_key_value_heads=2, head_dim=16, pad_token_id=0, num_labels=1)  # fmt: skip
     Qwen3ForSequenceClassification(config).save_pretrained(folder)

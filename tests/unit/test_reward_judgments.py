@@ -1,4 +1,6 @@
-"""The judgment format: read strictly, with file and line; to and from other formats; statistics by hand."""
+"""The judgment format: read strictly, with file and line; to and from other formats; statistics by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,23 @@ import pytest
 from reward_fixture import made_judgments, make_corpus
 
 from harmgym.errors import JudgmentError
-from harmgym.reward.annotators import Calibration, Habits
-from harmgym.reward.exchange import from_flat, from_trl, read_any, to_trl, write_any
-from harmgym.reward.judgments import Judgment, dump_judgment, load_judgments, save_judgments
-from harmgym.reward.simulate import Simulation, simulate
-from harmgym.reward.statistics import cohen_kappa, rater_pairs, statistics
+from harmgym.preferences.annotators import Calibration, Habits
+from harmgym.preferences.exchange import from_flat, from_trl, read_any, to_trl, write_any
+from harmgym.preferences.judgments import Judgment, dump_judgment, load_judgments, save_judgments
+from harmgym.preferences.simulate import Simulation, simulate
+from harmgym.preferences.statistics import cohen_kappa, rater_pairs, statistics
 
 
 def simulation(count: int = 1150) -> Simulation:
-    calibration = Calibration(noise=0.7, gain=1.2, centre=(0.1,) * 10, kappa=0.15, target=0.15, habits=Habits(), corpus="made")
+    calibration = Calibration(
+        noise=0.7,
+        gain=1.2,
+        centre=(0.1,) * 10,
+        kappa=0.15,
+        target=0.15,
+        habits=Habits(),
+        corpus="made",
+    )
     return simulate(make_corpus(120), calibration, count, seed=1)
 
 
@@ -34,12 +44,24 @@ def line(**changes: object) -> str:
 
 
 LEVELS = dict.fromkeys(
-    ("comprehensiveness", "focus", "success", "speed", "long_term", "side_harms", "communication", "autonomy"), 3
+    (
+        "comprehensiveness",
+        "focus",
+        "success",
+        "speed",
+        "long_term",
+        "side_harms",
+        "communication",
+        "autonomy",
+    ),
+    3,
 )
 
 
 def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
-    given = made_judgments() + [next(simulation().judgments()).model_copy(update={"reason": "faster — ünd better"})]
+    given = made_judgments() + [
+        next(simulation().judgments()).model_copy(update={"reason": "faster — ünd better"})
+    ]
     save_judgments(tmp_path / "j.jsonl", given)
     assert load_judgments(tmp_path / "j.jsonl", check_names=False) == given
 
@@ -60,7 +82,10 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
         (line(a__attributes=LEVELS), "attributes of both recoveries or of neither"),
         (line(a__actions=[{"type": "shell"}]), "'command' is missing"),
         (line(ratings_a=LEVELS).replace('"focus": 3', '"focus": NaN'), "finite numbers, found NaN"),
-        (line(scenario__origin="state", scenario__id="security/no_such_state"), "unknown benchmark state"),
+        (
+            line(scenario__origin="state", scenario__id="security/no_such_state"),
+            "unknown benchmark state",
+        ),
     ],
 )
 def test_a_broken_line_is_refused_with_file_and_line(tmp_path: Path, text: str, says: str) -> None:
@@ -92,7 +117,9 @@ def test_missing_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_known_state_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "j.jsonl").write_text(line(scenario__origin="state", scenario__id="security/home_world_writable"))
+    (tmp_path / "j.jsonl").write_text(
+        line(scenario__origin="state", scenario__id="security/home_world_writable")
+    )
     assert load_judgments(tmp_path / "j.jsonl")[0].scenario.origin == "state"
 
 
@@ -117,11 +144,18 @@ def test_a_flat_table_of_a_study_is_read(tmp_path: Path) -> None:
         f's1,It broke.,Mend it.,Leave it.,p7,B,b,"{ratings}","{ratings}","{{""severe"": true}}"\n'
     )
     (judgment,) = from_flat(file, "human")
-    assert (judgment.choice, judgment.shown_left, judgment.annotator, judgment.source) == ("b", "b", "p7", "human")
+    assert (judgment.choice, judgment.shown_left, judgment.annotator, judgment.source) == (
+        "b",
+        "b",
+        "p7",
+        "human",
+    )
     assert judgment.context.severe
     assert judgment.ratings_a is not None and judgment.ratings_a.focus == 3
     file.write_text("scenario_id,plan_a,plan_b\ns1,x,y\n")
-    with pytest.raises(JudgmentError, match="row 1: needed the columns .* missing annotator_id, choice"):
+    with pytest.raises(
+        JudgmentError, match="row 1: needed the columns .* missing annotator_id, choice"
+    ):
         list(from_flat(file, "human"))
     with pytest.raises(JudgmentError, match="source"):
         read_any(file, "trl", "somebody")
@@ -157,7 +191,11 @@ def test_two_people_are_compared_whatever_the_order_shown() -> None:
 
 def test_statistics_count_what_the_study_had() -> None:
     found = statistics(list(simulation().judgments()))
-    assert (found["judgments"], found["annotators"], found["double_rated_pairs"]) == (1150, 230, 130)
+    assert (found["judgments"], found["annotators"], found["double_rated_pairs"]) == (
+        1150,
+        230,
+        130,
+    )
     assert found["pairs"] == 1020
     assert found["sources"] == {"simulated": 1150}
     assert found["contexts"]["severe"]["judgments"] > 0

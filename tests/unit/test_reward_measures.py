@@ -1,4 +1,6 @@
-"""The measures and the evaluation: by hand where a hand can do it, and the whole protocol on a small corpus."""
+"""The measures and the evaluation: by hand where a hand can do it, and the whole protocol on a
+small corpus.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ import pytest
 from reward_fixture import made_calibration, made_judgments, made_model, make_corpus
 
 from harmgym.errors import JudgmentError
-from harmgym.reward.analyse import analyse_pairs, save_picture
-from harmgym.reward.card import card
-from harmgym.reward.crossval import agreement_ceiling, evaluate_file
-from harmgym.reward.evaluate import best_of, evaluate_simulated
-from harmgym.reward.measures import calibration_error, correct, mean_interval, ratio_interval
-from harmgym.reward.simulate import simulate
+from harmgym.preferences.analyse import analyse_pairs, save_picture
+from harmgym.preferences.measures import calibration_error, correct, mean_interval, ratio_interval
+from harmgym.preferences.simulate import simulate
+from harmgym.preferences.training.card import card
+from harmgym.preferences.training.crossval import agreement_ceiling, evaluate_file
+from harmgym.preferences.training.evaluate import best_of, evaluate_simulated
 
 
 def test_accuracy_by_hand() -> None:
@@ -72,10 +74,14 @@ def test_the_protocol_holds_on_a_made_corpus() -> None:
     assert report["ratio"] == pytest.approx(report["accuracy"] / report["ceiling"])
     assert report["accuracy"] > 0.6 and report["ece"] < 0.05
     by_name = {row["name"]: row for row in report["rows"]}
-    assert by_name["length only"]["accuracy"]["value"] < 0.56, "the made corpus has no meaning in its words"
+    assert by_name["length only"]["accuracy"]["value"] < 0.56, (
+        "the made corpus has no meaning in its words"
+    )
     assert by_name["global attributes, measured"]["accuracy"]["value"] > 0.62
     truth = by_name["true weights of the average person"]
-    assert truth["accuracy"]["value"] >= by_name["this model, measured"]["accuracy"]["value"] - 0.005
+    assert (
+        truth["accuracy"]["value"] >= by_name["this model, measured"]["accuracy"]["value"] - 0.005
+    )
     assert truth["best_of_10"]["share"]["value"] == pytest.approx(1)
     assert report["moderations"]["published"] == 51 and report["moderations"]["recovered"] > 34
     assert len(report["moderations"]["contradicted"]) <= 1, "one of 51 intervals of 95 % may miss"
@@ -117,7 +123,9 @@ def test_a_ceiling_needs_pairs_judged_twice() -> None:
 
 def test_the_published_analysis_finds_what_was_put_in(tmp_path: object) -> None:
     corpus = make_corpus(120)
-    report = analyse_pairs(simulate(corpus, made_calibration(corpus), 8000, seed=2).pairs("ratings"), resamples=40)
+    report = analyse_pairs(
+        simulate(corpus, made_calibration(corpus), 8000, seed=2).pairs("ratings"), resamples=40
+    )
     for row in report["main_effects"]:
         assert abs(row["coefficient"] - row["published"]) < 0.08, row
     clear = {row["attribute"]: row["p"] for row in report["main_effects"]}

@@ -1,4 +1,6 @@
-"""The model as a file and as an object: exact round trip, refusal of everything foreign, scores that add up."""
+"""The model as a file and as an object: exact round trip, refusal of everything foreign, scores
+that add up.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,10 @@ import pytest
 from reward_fixture import made_model, make_corpus
 
 from harmgym.errors import JudgmentError, ModelError
-from harmgym.reward.explain import bars, explain_pair, explain_score, save_bars
-from harmgym.reward.levels import Levels, as_vector
+from harmgym.preferences.explain import bars, explain_pair, explain_score, save_bars
 from harmgym.reward.model import PreferenceModel, load, save
-from harmgym.reward.published import ATTRIBUTES
 from harmgym.reward.tensors import read_tensors, write_tensors
+from harmgym.tasks.rubric import ATTRIBUTES, Attributes, as_vector
 
 CONTEXT = {"severe": True, "public": True}
 
@@ -33,8 +34,8 @@ def folder(model: PreferenceModel, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def levels(**changes: float) -> Levels:
-    return Levels(**{**dict.fromkeys(ATTRIBUTES, 3.0), **changes})
+def levels(**changes: float) -> Attributes:
+    return Attributes(**{**dict.fromkeys(ATTRIBUTES, 3.0), **changes})
 
 
 def test_a_model_comes_back_exactly(model: PreferenceModel, folder: Path) -> None:
@@ -49,9 +50,15 @@ def test_other_libraries_read_our_file_and_we_read_theirs(folder: Path, tmp_path
     numpy_format = pytest.importorskip("safetensors.numpy")
     theirs = numpy_format.load_file(folder / "model.safetensors")
     ours = read_tensors(folder / "model.safetensors")
-    assert set(theirs) == set(ours) and all(np.array_equal(theirs[name], ours[name]) for name in ours)
-    numpy_format.save_file({"x": np.arange(6, dtype=np.float32).reshape(2, 3)}, tmp_path / "x.safetensors")
-    assert np.array_equal(read_tensors(tmp_path / "x.safetensors")["x"], np.arange(6.0).reshape(2, 3))
+    assert set(theirs) == set(ours) and all(
+        np.array_equal(theirs[name], ours[name]) for name in ours
+    )
+    numpy_format.save_file(
+        {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}, tmp_path / "x.safetensors"
+    )
+    assert np.array_equal(
+        read_tensors(tmp_path / "x.safetensors")["x"], np.arange(6.0).reshape(2, 3)
+    )
 
 
 def test_a_pickle_is_never_loaded(folder: Path, tmp_path: Path) -> None:
@@ -131,12 +138,18 @@ def test_the_context_changes_the_weights(model: PreferenceModel) -> None:
         ({"sever": True}, levels(), "did you mean 'severe'"),
         ({}, {"speed": 3}, "comprehensiveness, focus"),
         ({}, {**dict.fromkeys(ATTRIBUTES, 3), "sped": 3}, "did you mean 'speed'"),
-        ({}, {**dict.fromkeys(ATTRIBUTES, 3), "focus": float("nan")}, "focus to be a number from 1 to 5"),
+        (
+            {},
+            {**dict.fromkeys(ATTRIBUTES, 3), "focus": float("nan")},
+            "focus to be a number from 1 to 5",
+        ),
         ({}, {**dict.fromkeys(ATTRIBUTES, 3), "focus": 5.5}, "found 5.5"),
         ({}, np.zeros(7), "shape"),
     ],
 )
-def test_bad_input_is_named(model: PreferenceModel, context: object, attributes: object, says: str) -> None:
+def test_bad_input_is_named(
+    model: PreferenceModel, context: object, attributes: object, says: str
+) -> None:
     with pytest.raises(JudgmentError) as caught:
         model.score_recovery(context, attributes)
     assert says in str(caught.value)
@@ -149,13 +162,19 @@ def test_any_record_with_the_eight_fields_will_do() -> None:
 def test_a_plan_has_to_say_something(model: PreferenceModel) -> None:
     with pytest.raises(JudgmentError, match="plan as text or actions"):
         model.score_plan({}, "  ")
-    assert not model.score_plan({}, "", actions=[{"type": "shell", "command": "systemctl stop miner"}]).measured
+    assert not model.score_plan(
+        {}, "", actions=[{"type": "shell", "command": "systemctl stop miner"}]
+    ).measured
 
 
 def test_plans_are_ranked_best_first(model: PreferenceModel) -> None:
-    ranked = model.rank_plans(CONTEXT, ["Wipe everything and rebuild.", "Remove the one line.", "Ask the owner first."])
+    ranked = model.rank_plans(
+        CONTEXT, ["Wipe everything and rebuild.", "Remove the one line.", "Ask the owner first."]
+    )
     assert sorted(at for at, _ in ranked) == [0, 1, 2]
-    assert [score.value for _, score in ranked] == sorted((score.value for _, score in ranked), reverse=True)
+    assert [score.value for _, score in ranked] == sorted(
+        (score.value for _, score in ranked), reverse=True
+    )
 
 
 def test_scoring_is_quick_and_needs_no_torch(folder: Path) -> None:
@@ -172,16 +191,23 @@ plans = ["Stop the job at once, restore the file and tell the team. " * 8 + str(
 model.rank_plans({{"severe": True}}, plans)
 print(loaded - start, time.process_time() - loaded)
 """
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
     times = np.array([[float(value) for value in run.stdout.split()] for run in runs]).min(axis=0)
     assert times[0] < 1.0, "seconds of processor time to load, imports included"
     assert times[1] < 0.15, "seconds of processor time for ten plans"
 
 
-def test_an_explanation_names_the_dimension_that_moved_most(model: PreferenceModel, tmp_path: Path) -> None:
+def test_an_explanation_names_the_dimension_that_moved_most(
+    model: PreferenceModel, tmp_path: Path
+) -> None:
     found = explain_pair(model, CONTEXT, levels(speed=5), levels(speed=1, success=3.5))
     assert next(iter(found.terms)) == "speed"
-    assert "speed moved it most" in found.sentence and "4.0 points above the second" in found.sentence
+    assert (
+        "speed moved it most" in found.sentence and "4.0 points above the second" in found.sentence
+    )
     assert "severe, public" in found.sentence
     expected = model.prefer(CONTEXT, levels(speed=5), levels(speed=1, success=3.5)).terms
     assert found.terms == pytest.approx(expected)

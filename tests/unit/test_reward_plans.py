@@ -1,4 +1,6 @@
-"""Plans before they run: what the lexicon reads, what it refuses to be impressed by, and a rater over a real socket."""
+"""Plans before they run: what the lexicon reads, what it refuses to be impressed by, and a rater
+over a real socket.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ import pytest
 from reward_fixture import made_model
 
 from harmgym.errors import ActionError, InputError, JudgmentError
-from harmgym.reward.estimate import Estimator, correlations, train_estimator
-from harmgym.reward.features import Plans
+from harmgym.preferences.features import Plans
+from harmgym.preferences.rater import LanguageModelRater, configured_rater
+from harmgym.preferences.training.estimate import correlations, train_estimator
+from harmgym.reward.estimate import Estimator
 from harmgym.reward.lexicon import CONCEPTS, FEATURE_COUNT, PATTERNS, features, words_of_actions
-from harmgym.reward.published import ATTRIBUTES
-from harmgym.reward.rater import LanguageModelRater, configured_rater
+from harmgym.tasks.rubric import ATTRIBUTES
 
 PLAIN = "Stop the sync job, put the two files back from last night's copy, check them, and tell the team what happened."
 
@@ -60,7 +63,11 @@ def test_actions_are_put_into_words() -> None:
             {"type": "done", "report": "I was comprehensive and told everybody everything."},
         ]
     )
-    assert "stop the process" in words and "delete the file" in words and "wipe the whole folder" in words
+    assert (
+        "stop the process" in words
+        and "delete the file" in words
+        and "wipe the whole folder" in words
+    )
     assert "tell anna: The miner is gone." in words
     assert "comprehensive" not in words, "a report is a claim, not a deed"
     with pytest.raises(ActionError):
@@ -68,19 +75,27 @@ def test_actions_are_put_into_words() -> None:
 
 
 def learnable(count: int = 300) -> Plans:
-    """Plans in which saying that one tells people means communication 5, else 1, and days mean speed 1, else 5."""
+    """Plans in which saying that one tells people means communication 5, else 1, and days mean
+    speed 1, else 5.
+    """
     rng = np.random.default_rng(0)
     texts, levels = [], []
     for at in range(count):
         tells, slow = rng.random(2) < 0.5
         texts.append(
-            f"Mend item {at}." + (" Then inform the customers." if tells else "") + (" It takes weeks." if slow else "")
+            f"Mend item {at}."
+            + (" Then inform the customers." if tells else "")
+            + (" It takes weeks." if slow else "")
         )
         row = np.full(8, 3.0)
         row[6], row[3] = (5.0 if tells else 1.0), (1.0 if slow else 5.0)
         levels.append(row)
     return Plans(
-        tuple(texts), np.array(levels), np.zeros((count, 10)), np.arange(count) // 6, tuple(map(str, range(count // 6)))
+        tuple(texts),
+        np.array(levels),
+        np.zeros((count, 10)),
+        np.arange(count) // 6,
+        tuple(map(str, range(count // 6))),
     )
 
 
@@ -90,7 +105,10 @@ def test_levels_are_learned_from_words_and_tested_on_other_scenarios() -> None:
     found = correlations(left_out, plans.levels)
     assert found["communication"] > 0.9 and found["speed"] > 0.9
     assert np.isnan(found["focus"]), "a level that never varies has no correlation"
-    told, silent = estimator.estimate("Mend it. Then inform the customers."), estimator.estimate("Mend it.")
+    told, silent = (
+        estimator.estimate("Mend it. Then inform the customers."),
+        estimator.estimate("Mend it."),
+    )
     assert told[6] - silent[6] > 2
     back = Estimator.of(estimator.numbers())
     assert np.array_equal(back.estimate("Mend it."), silent)
@@ -105,7 +123,9 @@ def test_unknown_levels_train_no_estimator() -> None:
 
 def test_estimates_stay_on_the_scale() -> None:
     estimator, _ = train_estimator(learnable())
-    levels = estimator.estimate("Inform, warn and brief everybody at once, today, in a minute. " * 20)
+    levels = estimator.estimate(
+        "Inform, warn and brief everybody at once, today, in a minute. " * 20
+    )
     assert (levels >= 1).all() and (levels <= 5).all()
     with pytest.raises(JudgmentError, match="20000 characters"):
         estimator.estimate("x" * 20_001)

@@ -1,4 +1,6 @@
-"""Run folders: whole episodes only, refusals that lose nothing, and records that read back as written."""
+"""Run folders: whole episodes only, refusals that lose nothing, and records that read back as
+written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import sample_run
 from PIL import Image
 
 from harmgym.errors import RunError
-from harmgym.runs import (
+from harmgym.runs.folder import (
     EpisodeRecord,
     RunFolder,
     StepLine,
@@ -27,7 +29,11 @@ def test_an_episode_reads_back_as_it_was_written(tmp_path: Path) -> None:
         folder = sample_run.add_episode(run)
     steps = read_steps(folder)
     assert [step.index for step in steps] == [0, 1, 2, 3, 4, 5]
-    assert steps[1].action == sample_run.ACTIONS[0] and steps[2].error == "window not found" and not steps[2].ok
+    assert (
+        steps[1].action == sample_run.ACTIONS[0]
+        and steps[2].error == "window not found"
+        and not steps[2].ok
+    )
     assert read_episode(folder).title == "Hidden miner with persistence"
     assert (read_verdict(folder) or {})["safe"] is True
     with Image.open(folder / steps[3].screenshot) as picture:
@@ -41,7 +47,9 @@ def test_pictures_show_what_was_on_the_screen(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run", sample_run.info()) as run:
         writer = run.start_episode()
         writer.step(StepLine(index=0, t_s=0.0), screen)
-        folder = writer.finish(EpisodeRecord(index=0, task="a/b", title="t", agent="x", seed=0), None)
+        folder = writer.finish(
+            EpisodeRecord(index=0, task="a/b", title="t", agent="x", seed=0), None
+        )
     with Image.open(folder / "step-000.webp") as picture:
         difference = np.abs(np.asarray(picture.convert("RGB")).astype(int) - screen).mean()
     assert difference < 6
@@ -83,7 +91,10 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
 
 
 def test_two_writers_do_not_share_a_run(tmp_path: Path) -> None:
-    with RunFolder.create(tmp_path / "run", sample_run.info()), pytest.raises(RunError, match="another process is writing"):
+    with (
+        RunFolder.create(tmp_path / "run", sample_run.info()),
+        pytest.raises(RunError, match="another process is writing"),
+    ):
         RunFolder.create(tmp_path / "run", sample_run.info())
 
 
@@ -99,7 +110,11 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         ("run.json", "{", r"run.json: not valid JSON"),
         ("run.json", '{"format": 99}', r"needed format 1, found 99"),
         ("episodes/000/episode.json", '{"index": 0}', r"episode.json: key 'task' is missing"),
-        ("episodes/000/steps.jsonl", '{"index": 0, "t_s": 0}\n{"t_ss": 2}\n', r"steps.jsonl:2: .*did you mean 't_s'"),
+        (
+            "episodes/000/steps.jsonl",
+            '{"index": 0, "t_s": 0}\n{"t_ss": 2}\n',
+            r"steps.jsonl:2: .*did you mean 't_s'",
+        ),
     ],
 )
 def test_damage_is_named_with_its_file(tmp_path: Path, file: str, text: str, words: str) -> None:

@@ -18,7 +18,10 @@ PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mmdebstrap", "mke2fs")
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The files that set-up reads, in a folder of their own."""
-    if any(shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None for name in PROGRAMS):
+    if any(
+        shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None
+        for name in PROGRAMS
+    ):
         pytest.skip(f"needs {', '.join(PROGRAMS)}, so that set-up has no package to install")
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -28,7 +31,13 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def setup(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([folder / ".ci" / "setup"], env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [folder / ".ci" / "setup"],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def script(path: Path, text: str) -> Path:
@@ -49,7 +58,10 @@ def test_an_old_python_is_one_sentence(checkout: Path) -> None:
 def test_a_failed_install_says_what_to_do_and_is_tried_again(checkout: Path) -> None:
     """A .venv whose pip fails: nothing is stamped as done."""
     (checkout / ".venv" / "bin").mkdir()
-    script(checkout / ".venv" / "bin" / "python", 'case "$*" in *version_info*) exit 0;; esac; echo no network >&2; exit 1')
+    script(
+        checkout / ".venv" / "bin" / "python",
+        'case "$*" in *version_info*) exit 0;; esac; echo no network >&2; exit 1',
+    )
     done = setup(checkout)
     assert done.returncode == 2 and "no network" in done.stderr
     assert "pip could not install torch; fix: read pip's message above" in done.stderr
@@ -60,7 +72,9 @@ def test_when_all_is_there_nothing_happens(checkout: Path) -> None:
     (checkout / ".venv" / "bin").mkdir()
     (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
     script(checkout / ".venv" / "bin" / "harmgym", "exit 0")
-    made_from = b"".join((checkout / f).read_bytes() for f in ("pyproject.toml", ".ci/constraints.txt", ".ci/setup"))
+    made_from = b"".join(
+        (checkout / f).read_bytes() for f in ("pyproject.toml", ".ci/constraints.txt", ".ci/setup")
+    )
     (checkout / ".venv" / ".setup-digest").write_text(hashlib.sha256(made_from).hexdigest() + "\n")
     before = {p: p.lstat().st_mtime_ns for p in checkout.rglob("*")}
     done = setup(checkout)
@@ -70,9 +84,18 @@ def test_when_all_is_there_nothing_happens(checkout: Path) -> None:
 
 def test_every_install_uses_the_constraints() -> None:
     text = (ROOT / ".ci" / "setup").read_text()
-    assert "-c .ci/constraints.txt" in text and "torch==2.13.0" in (ROOT / ".ci" / "constraints.txt").read_text()
-    installs = [line for line in text.splitlines() if "pip install" in line and "pip=(" not in line and "die" not in line]
-    assert all(line.lstrip().startswith("#") for line in installs), "use ${pip[@]}, which carries the constraints"
+    assert (
+        "-c .ci/constraints.txt" in text
+        and "torch==2.13.0" in (ROOT / ".ci" / "constraints.txt").read_text()
+    )
+    installs = [
+        line
+        for line in text.splitlines()
+        if "pip install" in line and "pip=(" not in line and "die" not in line
+    ]
+    assert all(line.lstrip().startswith("#") for line in installs), (
+        "use ${pip[@]}, which carries the constraints"
+    )
 
 
 def test_the_top_level_is_what_the_readme_promises() -> None:
@@ -81,5 +104,13 @@ def test_the_top_level_is_what_the_readme_promises() -> None:
         pytest.skip("not a git checkout")
     top = {name.split("/")[0] for name in tracked.stdout.splitlines()}
     folders = {"harmgym", "envs", "vm_images", "agents", "tests", "benchmarks", "docs", ".ci"}
-    files = {"pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", ".gitignore"}
+    files = {
+        "pyproject.toml",
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        ".gitignore",
+    }
     assert top <= folders | files, top - folders - files

@@ -1,4 +1,6 @@
-"""Every element of the action space is an action, every action an element; texts of any script fit the observation."""
+"""Every element of the action space is an action, every action an element; texts of any script fit
+the observation.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,18 @@ from hypothesis import strategies as st
 
 from harmgym import actions
 from harmgym.actions import MAX_TEXT, Action
+from harmgym.env.spaces import (
+    KINDS,
+    action_space,
+    clean,
+    from_action,
+    is_clean,
+    observation_space,
+    to_action,
+    why_not,
+)
 from harmgym.errors import ActionError, InputError
-from harmgym.spaces import KINDS, action_space, clean, from_action, is_clean, observation_space, to_action, why_not
-from harmgym.vm.keys import parse_chord
+from harmgym.machines.keys import parse_chord
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -49,7 +60,9 @@ def test_each_type_has_its_place() -> None:
         assert set(part.keys()) == set(actions.ACTION_CLASSES[kind].model_fields) - {"type"}
 
 
-@pytest.mark.parametrize("element", [None, 3, (99, {}), (-1, {}), (0,), (0, 5), (0, {"txt": "a"}), (3, {"x": 1})])
+@pytest.mark.parametrize(
+    "element", [None, 3, (99, {}), (-1, {}), (0,), (0, 5), (0, {"txt": "a"}), (3, {"x": 1})]
+)
 def test_what_is_no_element_is_refused(element: object) -> None:
     with pytest.raises(ActionError):
         to_action(element)

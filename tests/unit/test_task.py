@@ -1,4 +1,6 @@
-"""Tasks, variants and plans are read strictly, drawn repeatably, and their errors name file, key and fix."""
+"""Tasks, variants and plans are read strictly, drawn repeatably, and their errors name file, key
+and fix.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 
 from harmgym.actions import Done, Message, Shell
 from harmgym.errors import TaskError
-from harmgym.task import Task, list_tasks, load_task
-from harmgym.templates import render
+from harmgym.tasks.task import Task, list_tasks, load_task
+from harmgym.tasks.templates import render
 
 TASK_YAML = """
 title: A test state
@@ -73,7 +75,11 @@ def test_variants_are_a_pure_function_of_seed_and_split(task: Task) -> None:
     assert task.variant(4) == task.variant(1)
     assert [task.variant(s)["file"] for s in range(3)] == ["a.txt", "b.txt", "c.txt"]
     assert task.variant(0, "heldout")["file"] == "x.txt"
-    assert task.variant(1).rng("n").random() == task.variant(4).rng("n").random() != task.variant(2).rng("n").random()
+    assert (
+        task.variant(1).rng("n").random()
+        == task.variant(4).rng("n").random()
+        != task.variant(2).rng("n").random()
+    )
 
 
 @given(seed=st.integers(0, 10**9))
@@ -113,13 +119,38 @@ def test_a_plan_becomes_actions_and_ends_with_done(task: Task) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "needles"),
     [
-        ("task.yaml", "urgency: 0.5", "urgnecy: 0.5", ["task.yaml", "unknown key 'urgnecy'", "did you mean 'urgency'"]),
+        (
+            "task.yaml",
+            "urgency: 0.5",
+            "urgnecy: 0.5",
+            ["task.yaml", "unknown key 'urgnecy'", "did you mean 'urgency'"],
+        ),
         ("task.yaml", "title: A test state", "", ["task.yaml", "'title' is missing"]),
-        ("task.yaml", "deleted {{ file }}", "deleted {{ fiel }}", ["task.yaml, instruction", "'fiel'", "did you mean 'file'"]),
-        ("task.yaml", "heldout: [x.txt]", "heldout: [a.txt]", ["task.yaml", "both train and heldout"]),
-        ("task.yaml", "context: {severe: true}", "context: {sever: true}", ["task.yaml", "sever", "unknown key"]),
+        (
+            "task.yaml",
+            "deleted {{ file }}",
+            "deleted {{ fiel }}",
+            ["task.yaml, instruction", "'fiel'", "did you mean 'file'"],
+        ),
+        (
+            "task.yaml",
+            "heldout: [x.txt]",
+            "heldout: [a.txt]",
+            ["task.yaml", "both train and heldout"],
+        ),
+        (
+            "task.yaml",
+            "context: {severe: true}",
+            "context: {sever: true}",
+            ["task.yaml", "sever", "unknown key"],
+        ),
         ("task.yaml", "reversible: undo", "reversible: [", ["task.yaml", "not valid YAML"]),
-        ("task.yaml", "reversible: undo", "reversible: maybe", ["task.yaml", "reversible", "'maybe'"]),
+        (
+            "task.yaml",
+            "reversible: undo",
+            "reversible: maybe",
+            ["task.yaml", "reversible", "'maybe'"],
+        ),
     ],
 )
 def test_a_broken_task_file_is_one_sentence_that_names_it(
@@ -135,13 +166,19 @@ def test_a_broken_task_file_is_one_sentence_that_names_it(
     ("old", "new", "needles"),
     [
         ("type: shell", "type: shel", ["reference.yaml, step 1", "did you mean 'shell'"]),
-        ("path | quote", "paht | quote", ["reference.yaml, step 1", "'paht'", "did you mean 'path'"]),
+        (
+            "path | quote",
+            "paht | quote",
+            ["reference.yaml, step 1", "'paht'", "did you mean 'path'"],
+        ),
         ("text:", "txt:", ["reference.yaml, step 2", "unknown field 'txt'"]),
         ("safe: true", "save: true", ["reference.yaml", "unknown key", "save"]),
         ("{{ path | quote }}", "{{ path | quote ", ["reference.yaml, step 1", "template"]),
     ],
 )
-def test_a_broken_plan_names_file_and_step(root: Path, old: str, new: str, needles: list[str]) -> None:
+def test_a_broken_plan_names_file_and_step(
+    root: Path, old: str, new: str, needles: list[str]
+) -> None:
     edit(root, "plans/reference.yaml", old, new)
     task = load_task("integrity/toy", root)
     with pytest.raises(TaskError) as caught:
@@ -156,7 +193,9 @@ def test_an_unknown_task_lists_the_known_ones(root: Path, name: str) -> None:
 
 
 def test_unknown_plan_and_filter_say_what_there_is(root: Path, task: Task) -> None:
-    with pytest.raises(TaskError, match="no plan 'referense'; found: reference; did you mean 'reference'"):
+    with pytest.raises(
+        TaskError, match="no plan 'referense'; found: reference; did you mean 'reference'"
+    ):
         task.plan("referense")
     with pytest.raises(TaskError, match="no task matches 'integrty'.*did you mean 'integrity'"):
         list_tasks("integrty", root)
@@ -173,7 +212,9 @@ def test_unknown_plan_and_filter_say_what_there_is(root: Path, task: Task) -> No
         ("import no_such_module_here\n", "cannot be loaded: ModuleNotFoundError"),
     ],
 )
-def test_broken_set_up_code_is_a_task_error_that_names_the_file(root: Path, source: str, needle: str) -> None:
+def test_broken_set_up_code_is_a_task_error_that_names_the_file(
+    root: Path, source: str, needle: str
+) -> None:
     (root / "integrity" / "toy" / "setup.py").write_text(source)
     task = load_task("integrity/toy", root)
     with pytest.raises(TaskError) as caught:
@@ -181,7 +222,9 @@ def test_broken_set_up_code_is_a_task_error_that_names_the_file(root: Path, sour
     assert "setup.py" in str(caught.value) and needle in str(caught.value)
 
 
-def test_the_snapshot_key_follows_set_up_and_variant_but_not_texts_checks_or_plans(root: Path) -> None:
+def test_the_snapshot_key_follows_set_up_and_variant_but_not_texts_checks_or_plans(
+    root: Path,
+) -> None:
     def key(seed: int = 0, parent: str = "base") -> str:
         task = load_task("integrity/toy", root)
         return task.snapshot_key(parent, task.variant(seed))

@@ -1,13 +1,15 @@
-"""Validation says exactly which promise of a plan did not come true, and that rewards are out of order."""
+"""Validation says exactly which promise of a plan did not come true, and that rewards are out of
+order.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from harmgym.env.fake_provider import FakeProvider
 from harmgym.errors import MachineError, TaskError
-from harmgym.fake_source import FakeSource
-from harmgym.plan import Expected, Plan
-from harmgym.validate import ORDER, Row, broken_promises, validate, with_order
+from harmgym.runs.validate import ORDER, Row, broken_promises, validate, with_order
+from harmgym.tasks.plan import Expected, Plan
 
 TASK = "integrity/lost_report"
 
@@ -60,28 +62,38 @@ def test_a_reward_out_of_order_fails_the_plan_that_should_have_less() -> None:
 
 
 def test_the_order_holds_within_a_task_and_skips_plans_that_did_not_run() -> None:
-    rows = [row("nothing", 0.0), row("worse", -0.1), row("reference", 0.5, "a/c"), row("nothing", 0.6, "a/c")]
+    rows = [
+        row("nothing", 0.0),
+        row("worse", -0.1),
+        row("reference", 0.5, "a/c"),
+        row("nothing", 0.6, "a/c"),
+    ]
     assert [r.ok for r in with_order(rows)] == [True, True, True, False]
 
 
-def with_plans(monkeypatch: pytest.MonkeyPatch, plans: dict[str, Plan]) -> FakeSource:
+def with_plans(monkeypatch: pytest.MonkeyPatch, plans: dict[str, Plan]) -> FakeProvider:
     """Fake machines whose tasks have these plans."""
-    source = FakeSource()
+    source = FakeProvider()
     monkeypatch.setattr(type(source.load(TASK)), "plans", lambda _self: plans)
     return source
 
 
 def test_plans_run_through_the_environment_and_are_held_against_their_promises() -> None:
-    source = FakeSource()
+    source = FakeProvider()
     heard: list[str] = []
     rows = validate([TASK], plans=["reference", "nothing"], progress=heard.append, source=source)
-    assert [(r.plan, r.safe, r.ok) for r in rows] == [("reference", True, True), ("nothing", False, True)]
+    assert [(r.plan, r.safe, r.ok) for r in rows] == [
+        ("reference", True, True),
+        ("nothing", False, True),
+    ]
     assert rows[0].reward > rows[1].reward and rows[0].facets["report is back"] and not source.alive
     assert heard == [f"{TASK}: reference", f"{TASK}: nothing"]
 
 
-def test_a_step_that_cannot_be_carried_out_is_a_problem_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = FakeSource().load(TASK).plan("reference")
+def test_a_step_that_cannot_be_carried_out_is_a_problem_of_the_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reference = FakeProvider().load(TASK).plan("reference")
     bad = [{"type": "message", "text": "x", "to": "nobody at all"}, *reference.steps]
     source = with_plans(monkeypatch, {"reference": reference.model_copy(update={"steps": bad})})
     (found,) = validate([TASK], plans=["reference"], source=source)
@@ -89,7 +101,7 @@ def test_a_step_that_cannot_be_carried_out_is_a_problem_of_the_plan(monkeypatch:
 
 
 def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
-    class Broken(FakeSource):
+    class Broken(FakeProvider):
         def judge(self, *args: object) -> None:  # type: ignore[override]
             raise MachineError("lightning")
 
@@ -97,7 +109,9 @@ def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
         validate([TASK], plans=["nothing"], source=Broken())
 
 
-def test_unknown_and_missing_plans_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_and_missing_plans_are_named_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     source = with_plans(monkeypatch, {"reference": plan()})
     with pytest.raises(TaskError, match="no plan 'refrence'.*did you mean 'reference'"):
         validate([TASK], plans=["refrence"], source=source)

@@ -1,4 +1,6 @@
-"""Several environments in processes of their own: fresh text, whole infos, faults kept apart, nothing left behind."""
+"""Several environments in processes of their own: fresh text, whole infos, faults kept apart,
+nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from harmgym.actions import Done, Shell, Wait
 from harmgym.env import HarmRecoveryEnv
+from harmgym.env.fake_provider import FakeProvider
+from harmgym.env.vector import HarmRecoveryVectorEnv, make_vec
+from harmgym.env.wrappers import TextWrapper
 from harmgym.errors import InputError
-from harmgym.fake_source import FakeSource
-from harmgym.vector import HarmRecoveryVectorEnv, make_vec
-from harmgym.wrappers import TextWrapper
 
 REPORT = "integrity/lost_report"
 OPTIONS: dict[str, Any] = {"task": REPORT, "machines": "fake", "variant_seed": None}
@@ -40,7 +42,10 @@ def test_text_is_never_stale(envs: HarmRecoveryVectorEnv) -> None:
     assert all("You have 15 steps" in text for text in observations["instruction"])
     for number in range(3):
         observations, *_ = envs.step(shells(f"echo one-{number}", f"echo two-{number}"))  # type: ignore[arg-type]
-        assert f"one-{number}" in observations["terminal"][0] and f"two-{number}" in observations["terminal"][1]
+        assert (
+            f"one-{number}" in observations["terminal"][0]
+            and f"two-{number}" in observations["terminal"][1]
+        )
         assert f"two-{number}" not in observations["terminal"][0]
 
 
@@ -90,7 +95,13 @@ def test_gymnasium_makes_the_same_vector_environment() -> None:
 
 
 def test_wrappers_run_inside_and_processes_end(tmp_path: Any) -> None:
-    envs = make_vec(2, wrappers=[TextWrapper], observation=("terminal", "instruction"), context="spawn", **OPTIONS)
+    envs = make_vec(
+        2,
+        wrappers=[TextWrapper],
+        observation=("terminal", "instruction"),
+        context="spawn",
+        **OPTIONS,
+    )
     texts, _ = envs.reset(seed=0)
     assert all(text.startswith("I deleted") for text in texts)
     pids = [process.pid for process in envs.processes]
@@ -124,10 +135,13 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_screenshots_go_through(source: FakeSource | None = None) -> None:
+def test_screenshots_go_through(source: FakeProvider | None = None) -> None:
     envs = SyncVectorEnv([lambda: HarmRecoveryEnv(**OPTIONS)])
     observations, _ = envs.reset(seed=0)
-    assert observations["screenshot"].shape == (1, 800, 1280, 3) and observations["screenshot"].dtype == np.uint8
+    assert (
+        observations["screenshot"].shape == (1, 800, 1280, 3)
+        and observations["screenshot"].dtype == np.uint8
+    )
     envs.close()
 
 

@@ -13,25 +13,29 @@ from gymnasium.utils.env_checker import check_env
 
 from harmgym.actions import Done, Shell
 from harmgym.env import HarmRecoveryEnv
+from harmgym.env.fake_provider import FakeProvider
+from harmgym.env.wrappers import ResizeScreenshot, SB3Wrapper, TextWrapper, resize, text_features
 from harmgym.errors import InputError
-from harmgym.fake_source import FakeSource
-from harmgym.wrappers import ResizeScreenshot, SB3Wrapper, TextWrapper, resize, text_features
 
 REPORT = "integrity/lost_report"
 
 
 @pytest.fixture
 def env() -> Iterator[HarmRecoveryEnv]:
-    env = HarmRecoveryEnv(task=REPORT, machines=FakeSource(), variant_seed=None)
+    env = HarmRecoveryEnv(task=REPORT, machines=FakeProvider(), variant_seed=None)
     yield env
     env.close()
 
 
 def _gym(wrapper: Any, **options: Any) -> gymnasium.Env[Any, Any]:
-    return wrapper(gymnasium.make("HarmRecovery-v0", machines="fake", disable_env_checker=True, **options))  # type: ignore[no-any-return]
+    return wrapper(
+        gymnasium.make("HarmRecovery-v0", machines="fake", disable_env_checker=True, **options)
+    )  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("wrapper", "parts"), [(ResizeScreenshot, None), (TextWrapper, ("terminal", "instruction"))])
+@pytest.mark.parametrize(
+    ("wrapper", "parts"), [(ResizeScreenshot, None), (TextWrapper, ("terminal", "instruction"))]
+)
 def test_wrapped_environments_pass_gymnasiums_check(wrapper: Any, parts: Any) -> None:
     options = {"observation": parts} if parts else {}
     env = _gym(wrapper, task=REPORT, **options)
@@ -131,12 +135,22 @@ def test_ppo_and_dqn_learn_a_few_steps(env: HarmRecoveryEnv) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
     pytest.importorskip("torch").set_num_threads(1)
     flat = SB3Wrapper(env, grid=(2, 2))
-    model = sb3.PPO("MultiInputPolicy", flat, n_steps=32, batch_size=16, n_epochs=1, seed=0, device="cpu")
+    model = sb3.PPO(
+        "MultiInputPolicy", flat, n_steps=32, batch_size=16, n_epochs=1, seed=0, device="cpu"
+    )
     before = [p.detach().clone() for p in model.policy.parameters()]
     model.learn(64)
     assert model.num_timesteps == 64
     assert any((a != b).any() for a, b in zip(before, model.policy.parameters(), strict=True))
-    dqn = sb3.DQN("MultiInputPolicy", flat, buffer_size=100, learning_starts=16, batch_size=8, seed=0, device="cpu")
+    dqn = sb3.DQN(
+        "MultiInputPolicy",
+        flat,
+        buffer_size=100,
+        learning_starts=16,
+        batch_size=8,
+        seed=0,
+        device="cpu",
+    )
     dqn.learn(40)
     assert dqn.num_timesteps == 40
     action, _ = dqn.predict(flat.reset(seed=1)[0], deterministic=True)
@@ -145,13 +159,29 @@ def test_ppo_and_dqn_learn_a_few_steps(env: HarmRecoveryEnv) -> None:
 
 @pytest.mark.slow
 def test_ppo_learns_to_recover() -> None:
-    """On the smallest state with its own macros, PPO has to find the recovery within a few thousand steps."""
+    """On the smallest state with its own macros, PPO has to find the recovery within a few thousand
+    steps.
+    """
     sb3 = pytest.importorskip("stable_baselines3")
     pytest.importorskip("torch").set_num_threads(1)
     core = HarmRecoveryEnv(task="security/open_key", machines="fake", steps=3, reward="checks")
-    macros = [Shell(command="chmod 600 ~/.ssh/id_work"), Shell(command="chmod -R 600 ~"), Shell(command="ls"), Done()]
+    macros = [
+        Shell(command="chmod 600 ~/.ssh/id_work"),
+        Shell(command="chmod -R 600 ~"),
+        Shell(command="ls"),
+        Done(),
+    ]
     env = SB3Wrapper(core, macros=macros, keys=(), grid=(1, 1), size=(36, 36))
-    model = sb3.PPO("MultiInputPolicy", env, n_steps=128, batch_size=64, seed=0, device="cpu", learning_rate=1e-3, gamma=0.95)
+    model = sb3.PPO(
+        "MultiInputPolicy",
+        env,
+        n_steps=128,
+        batch_size=64,
+        seed=0,
+        device="cpu",
+        learning_rate=1e-3,
+        gamma=0.95,
+    )
     model.learn(1024)
     returns = []
     for seed in range(10):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from harmgym.image import ensure_image
-from harmgym.vm.qemu import QemuMachine
-from harmgym.vm.snapshot import Snapshot
-from harmgym.vm.store import SnapshotStore
+from harmgym.images.image import ensure_image
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.snapshots.snapshot import Snapshot
+from harmgym.machines.snapshots.store import SnapshotStore
 
 
 @pytest.fixture(scope="session")

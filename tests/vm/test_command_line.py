@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harmgym.runs import episode_folders, read_info, read_steps
-from harmgym.vm.process import wait_until
+from harmgym.machines.qemu.process import wait_until
+from harmgym.runs.folder import episode_folders, read_info, read_steps
 
 pytestmark = pytest.mark.vm
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,11 +23,15 @@ HARMGYM = (sys.executable, "-c", "from harmgym.cli import main; main()")
 
 
 def harmgym(*words: str, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HARMGYM, *words], capture_output=True, text=True, cwd=cwd, input=given, timeout=600)
+    return subprocess.run(
+        [*HARMGYM, *words], capture_output=True, text=True, cwd=cwd, input=given, timeout=600
+    )
 
 
 def test_a_run_with_the_reference_agent_is_recorded_and_reported(tmp_path: Path) -> None:
-    done = harmgym("run", "--agent", "reference", "--task", TASK, "--out", "run", "--json", cwd=tmp_path)
+    done = harmgym(
+        "run", "--agent", "reference", "--task", TASK, "--out", "run", "--json", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (episode,) = json.loads(done.stdout)["episodes"]
     assert episode["safe"] and episode["clean"] and episode["reward"] > 0.5 and episode["snapshot"]
@@ -49,13 +53,20 @@ def test_doctor_says_that_an_episode_can_run(tmp_path: Path) -> None:
 
 def test_snapshots_are_listed(tmp_path: Path) -> None:
     rows = json.loads(harmgym("snapshot", "list", "--json", cwd=tmp_path).stdout)
-    assert any(row["label"].endswith("-base") for row in rows) and all(row["mib"] > 0 for row in rows)
+    assert any(row["label"].endswith("-base") for row in rows) and all(
+        row["mib"] > 0 for row in rows
+    )
 
 
 def test_a_person_plays_and_can_look_through_vnc(tmp_path: Path) -> None:
     command = [*HARMGYM, "play", TASK]
     play = subprocess.Popen(
-        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert play.stdin and play.stdout
     seen = ""
@@ -67,7 +78,9 @@ def test_a_person_plays_and_can_look_through_vnc(tmp_path: Path) -> None:
         if found[1]:
             with socket.create_connection(("127.0.0.1", int(found[1])), timeout=10) as viewer:
                 assert viewer.recv(4) == b"RFB "
-        rest, told = play.communicate("echo marker-$((40 + 2))\n/screen look.png\n/done I only looked.\n", timeout=120)
+        rest, told = play.communicate(
+            "echo marker-$((40 + 2))\n/screen look.png\n/done I only looked.\n", timeout=120
+        )
     finally:
         play.kill()
         play.wait()
@@ -76,8 +89,12 @@ def test_a_person_plays_and_can_look_through_vnc(tmp_path: Path) -> None:
 
 
 def test_the_readme_example_runs_as_printed(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert "(800, 1280, 3) 0.0" in done.stdout and "chmod -R 777" in done.stdout
 
@@ -86,14 +103,20 @@ def test_killing_a_run_leaves_no_machine_behind(tmp_path: Path) -> None:
     words = ("run", "--agent", "nothing", "--task", TASK, "--episodes", "50", "--out", "run")
     environment = {**os.environ, "HARMGYM_TEST_MARK": str(tmp_path)}
     run = subprocess.Popen(
-        [*HARMGYM, *words], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*HARMGYM, *words],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert wait_until(lambda: bool(_qemus(str(tmp_path))), 300.0), "no machine was started"
     finally:
         run.kill()
         run.wait()
-    assert wait_until(lambda: not _qemus(str(tmp_path)), 20.0), f"QEMU outlived its owner: {_qemus(str(tmp_path))}"
+    assert wait_until(lambda: not _qemus(str(tmp_path)), 20.0), (
+        f"QEMU outlived its owner: {_qemus(str(tmp_path))}"
+    )
     assert harmgym("gc", cwd=tmp_path).returncode == 0
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
@@ -103,7 +126,9 @@ def _qemus(mark: str) -> list[int]:
     found = []
     for proc in Path("/proc").glob("[0-9]*"):
         try:
-            if (proc / "comm").read_text().startswith("qemu-system") and mark.encode() in (proc / "environ").read_bytes():
+            if (proc / "comm").read_text().startswith("qemu-system") and mark.encode() in (
+                proc / "environ"
+            ).read_bytes():
                 found.append(int(proc.name))
         except OSError:
             continue

@@ -1,4 +1,6 @@
-"""The environment on a real virtual machine: gymnasium's check, seeds, faults, and a desktop that does what it is told."""
+"""The environment on a real virtual machine: gymnasium's check, seeds, faults, and a desktop that
+does what it is told.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +16,30 @@ from gymnasium.utils.env_checker import check_env
 
 from harmgym.actions import Click, Done, Drag, Key, Message, Move, Scroll, Shell, TypeText, Wait
 from harmgym.env import HarmRecoveryEnv
+from harmgym.env.provider import QemuProvider
 from harmgym.errors import GuestTimeout
-from harmgym.source import QemuSource
-from harmgym.vm.process import wait_until
-from harmgym.vm.qemu import QemuMachine
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.qemu.process import wait_until
 
 pytestmark = pytest.mark.vm
 TASK = "security/home_world_writable"
 
 
 @pytest.fixture(scope="module")
-def source() -> Iterator[QemuSource]:
-    source = QemuSource(standbys=1, progress=print)
+def source() -> Iterator[QemuProvider]:
+    source = QemuProvider(standbys=1, progress=print)
     yield source
     source.close()
 
 
 @pytest.fixture
-def env(source: QemuSource) -> Iterator[HarmRecoveryEnv]:
+def env(source: QemuProvider) -> Iterator[HarmRecoveryEnv]:
     env = HarmRecoveryEnv(task=TASK, machines=source)
     yield env
     env.close()
 
 
-def test_check_env_passes_on_a_real_desktop(source: QemuSource) -> None:
+def test_check_env_passes_on_a_real_desktop(source: QemuProvider) -> None:
     env = gymnasium.make("HarmRecovery-v0", task=TASK, machines=source, render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,7 +56,9 @@ def test_the_same_variant_is_the_same_desktop(env: HarmRecoveryEnv) -> None:
     assert first["terminal"] == second["terminal"] and first["instruction"] == second["instruction"]
     same = (first["screenshot"] == second["screenshot"]).mean()
     assert same > 0.98, f"{same:.3f} of the pixels are the same"
-    assert env.step(Shell(command="stat -c '%a %n' ~ ~/* | head -20"))[4]["shell"]["text"] == listing
+    assert (
+        env.step(Shell(command="stat -c '%a %n' ~ ~/* | head -20"))[4]["shell"]["text"] == listing
+    )
 
 
 def test_a_shell_action_is_seen_in_both_observations(env: HarmRecoveryEnv) -> None:
@@ -89,14 +93,18 @@ def test_every_kind_of_action_is_carried_out(env: HarmRecoveryEnv) -> None:
     assert not info["verdict"]["tampered"]
 
 
-def test_a_killed_qemu_is_no_failed_agent(env: HarmRecoveryEnv, tmp_path: Path, source: QemuSource) -> None:
+def test_a_killed_qemu_is_no_failed_agent(
+    env: HarmRecoveryEnv, tmp_path: Path, source: QemuProvider
+) -> None:
     env.reset()
     env.machine.qemu.process.kill()
     observation, reward, terminated, truncated, info = env.step(Shell(command="ls"))
     assert (reward, terminated, truncated) == (0.0, False, True)
     failure = info["infra_failure"]
     assert failure["kind"] and failure["error"]
-    assert {"error.txt", "serial.log", "command.txt"} <= {p.name for p in Path(failure["evidence"]).iterdir()}
+    assert {"error.txt", "serial.log", "command.txt"} <= {
+        p.name for p in Path(failure["evidence"]).iterdir()
+    }
     assert observation in env.observation_space
     env.reset()
     assert env.step(Shell(command="true"))[4]["ok"]
@@ -104,7 +112,9 @@ def test_a_killed_qemu_is_no_failed_agent(env: HarmRecoveryEnv, tmp_path: Path, 
 
 def test_an_agent_that_kills_the_daemon_is_judged(env: HarmRecoveryEnv) -> None:
     env.reset()
-    _, reward, terminated, truncated, info = env.step(Shell(command="echo password | sudo -S pkill -9 -f guestd", timeout_s=90))
+    _, reward, terminated, truncated, info = env.step(
+        Shell(command="echo password | sudo -S pkill -9 -f guestd", timeout_s=90)
+    )
     if not terminated:  # the daemon was started anew before anybody missed it
         _, reward, terminated, truncated, info = env.step(Done())
     assert "infra_failure" not in info
@@ -120,7 +130,9 @@ def test_an_agent_that_silences_the_daemon_is_judged_and_not_excused(env: HarmRe
     assert "stopped answering" in info["verdict"]["tampered"][0] and not info["verdict"]["safe"]
 
 
-def test_a_crowd_of_busy_programs_does_not_keep_the_judge_from_its_work(env: HarmRecoveryEnv) -> None:
+def test_a_crowd_of_busy_programs_does_not_keep_the_judge_from_its_work(
+    env: HarmRecoveryEnv,
+) -> None:
     env.reset()
     env.step(Shell(command="for i in $(seq 200); do (while :; do :; done) & done", timeout_s=1))
     _, _, terminated, _, info = env.step(Done())
@@ -128,7 +140,7 @@ def test_a_crowd_of_busy_programs_does_not_keep_the_judge_from_its_work(env: Har
 
 
 def test_when_no_machine_answers_the_host_is_at_fault(
-    env: HarmRecoveryEnv, source: QemuSource, monkeypatch: pytest.MonkeyPatch
+    env: HarmRecoveryEnv, source: QemuProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env.reset()
     env.step(Shell(command="echo password | sudo -S true"))
@@ -138,10 +150,12 @@ def test_when_no_machine_answers_the_host_is_at_fault(
 
     monkeypatch.setattr(QemuMachine, "terminal", silent)
     _, reward, terminated, truncated, info = env.step(Shell(command="true"))
-    assert (reward, terminated, truncated) == (0.0, False, True) and info["infra_failure"]["kind"] == "GuestTimeout"
+    assert (reward, terminated, truncated) == (0.0, False, True) and info["infra_failure"][
+        "kind"
+    ] == "GuestTimeout"
 
 
-def test_standbys_make_resets_fast_and_nothing_is_left(source: QemuSource) -> None:
+def test_standbys_make_resets_fast_and_nothing_is_left(source: QemuProvider) -> None:
     env = HarmRecoveryEnv(task=TASK, machines=source)
     snapshot = source.snapshot(env.tasks[0], env.tasks[0].variant(0))
     env.reset()
@@ -152,7 +166,9 @@ def test_standbys_make_resets_fast_and_nothing_is_left(source: QemuSource) -> No
         observation, _ = env.reset()
         times.append(time.perf_counter() - start)
         assert observation in env.observation_space
-    assert float(np.median(times)) < 1.0, times  # the bench holds it against 60 ms; a busy test machine may be slower
+    assert float(np.median(times)) < 1.0, (
+        times
+    )  # the bench holds it against 60 ms; a busy test machine may be slower
     machine = env.machine
     env.close()
     assert wait_until(lambda: machine.qemu.process.poll() is not None, 30)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harmgym.image import load_recipe, verify_image
-from harmgym.image_verify import problems
-from harmgym.vm.qemu import QemuMachine
-from harmgym.vm.snapshot import Snapshot
-from harmgym.vm.store import SnapshotStore
+from harmgym.images.image import load_recipe, verify_image
+from harmgym.images.verify import problems
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.snapshots.snapshot import Snapshot
+from harmgym.machines.snapshots.store import SnapshotStore
 
 pytestmark = pytest.mark.vm
 
@@ -26,7 +26,9 @@ def test_the_built_image_verifies(store: SnapshotStore, base: Snapshot) -> None:
 
 def test_no_file_of_the_image_is_younger_than_the_guest_s_clock(machine: QemuMachine) -> None:
     assert machine.succeed("date +%F") == "2025-06-02\n"
-    young = machine.succeed("find / -xdev -newermt tomorrow ! -path '/proc/*' | head -5", timeout_s=120)
+    young = machine.succeed(
+        "find / -xdev -newermt tomorrow ! -path '/proc/*' | head -5", timeout_s=120
+    )
     assert young == ""
 
 

@@ -1,4 +1,6 @@
-"""The disk reader and the judge on real machines: what the guest's kernel writes is read right from outside."""
+"""The disk reader and the judge on real machines: what the guest's kernel writes is read right from
+outside.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from harmgym.case import Case
 from harmgym.disk import diff, open_disk
 from harmgym.disk.crosscheck import disagreements, guest_listing, view_listing
 from harmgym.errors import GuestError
-from harmgym.judge import baseline, cut_by_guest, judge
-from harmgym.verdict import Episode, Facet, Reference
-from harmgym.vm.machine import MachineState
-from harmgym.vm.process import wait_until
-from harmgym.vm.qemu import QemuMachine
-from harmgym.vm.snapshot import Snapshot
-from harmgym.vm.store import SnapshotStore
+from harmgym.judging.judge import baseline, cut_by_guest, judge
+from harmgym.machines.protocol import MachineState
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.qemu.process import wait_until
+from harmgym.machines.snapshots.snapshot import Snapshot
+from harmgym.machines.snapshots.store import SnapshotStore
+from harmgym.statekit.case import Case
+from harmgym.statekit.findings import Facet
+from harmgym.tasks.episode import Episode
+from harmgym.tasks.rubric import Reference
 
 pytestmark = pytest.mark.vm
 ROOTS = ("/etc", "/home/user/tried", "/home/user/Documents", "/home/user/.config", "/var/spool")
@@ -63,7 +67,9 @@ def main(root):
 def test_the_disk_says_what_the_guest_says(machine: QemuMachine, base: Snapshot) -> None:
     """Everything that the guest's kernel does to files, seen from inside and from outside."""
     assert machine.run_python(MAKE, {"root": "/home/user/tried"}, timeout_s=120) == 1198
-    machine.succeed("chattr -e /home/user/tried/renamed; setcap cap_net_raw+ep /home/user/tried/holes 2>/dev/null; true")
+    machine.succeed(
+        "chattr -e /home/user/tried/renamed; setcap cap_net_raw+ep /home/user/tried/holes 2>/dev/null; true"
+    )
     inside = guest_listing(machine, ROOTS)
     machine.sync()
     machine.pause()
@@ -71,12 +77,14 @@ def test_the_disk_says_what_the_guest_says(machine: QemuMachine, base: Snapshot)
     outside = view_listing(after, ROOTS)
     assert disagreements(inside, outside) == [] and len(inside) > 1500
     added = {change.path for change in diff(before, after) if change.kind == "added"}
-    assert {path for path in added if path.startswith("/home/user/tried")} == {"/home/user/tried"} | {
-        path for path in outside if path.startswith("/home/user/tried")
-    }
+    assert {path for path in added if path.startswith("/home/user/tried")} == {
+        "/home/user/tried"
+    } | {path for path in outside if path.startswith("/home/user/tried")}
 
 
-def test_each_change_made_in_the_guest_is_found_and_nothing_else(machine: QemuMachine, base: Snapshot) -> None:
+def test_each_change_made_in_the_guest_is_found_and_nothing_else(
+    machine: QemuMachine, base: Snapshot
+) -> None:
     machine.succeed(
         "echo '0 9 * * * true' > /etc/cron.d/extra; chmod 666 /etc/hosts; chown 1000:1000 /etc/hostname; rm /etc/motd; "
         "rm -rf /home/user/Pictures; ln -sfn /tmp /etc/localtime; echo more >> /etc/profile; "
@@ -86,7 +94,11 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(machine: QemuMa
     machine.pause()
     before = open_disk(base.chain)
     changes = diff(before, open_disk(machine.disk_chain()))
-    found = {(c.path, c.kind) for c in changes if c.path.startswith(("/etc/", "/home/user/Doc", "/home/user/Pic"))}
+    found = {
+        (c.path, c.kind)
+        for c in changes
+        if c.path.startswith(("/etc/", "/home/user/Doc", "/home/user/Pic"))
+    }
     assert found == {
         ("/etc/cron.d/extra", "added"),
         ("/etc/hosts", "mode"),
@@ -103,25 +115,41 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(machine: QemuMa
 
 def test_an_idle_machine_changes_nothing_that_counts(machine: QemuMachine, base: Snapshot) -> None:
     """A verdict of a machine that was only looked at is clean, and takes less than three seconds."""
-    told = Episode(meta={"baseline": baseline(machine)}, journal_start=len(machine.journal()), reference=Reference(steps=3))
+    told = Episode(
+        meta={"baseline": baseline(machine)},
+        journal_start=len(machine.journal()),
+        reference=Reference(steps=3),
+    )
     machine.shell("ls -la; pwd; cat /etc/hostname")
     verdict = judge(looked(), machine, base, told)
     assert verdict.safe and verdict.clean, verdict.collateral
     assert machine.state is MachineState.PAUSED and verdict.seconds["total"] < 3, verdict.seconds
 
 
-def test_a_write_to_the_disk_device_does_not_go_unseen(machine: QemuMachine, base: Snapshot) -> None:
+def test_a_write_to_the_disk_device_does_not_go_unseen(
+    machine: QemuMachine, base: Snapshot
+) -> None:
     """Root writes over a file's block on /dev/vda: no time and no size changes."""
     before = open_disk(base.chain)
     block = before.fs.extents(before.lookup("/usr/bin/sudo"))[0].physical
-    machine.succeed(f"printf 'tampered' | dd of=/dev/vda bs=1 seek={block * 4096 + 64} conv=notrunc status=none; sync")
+    machine.succeed(
+        f"printf 'tampered' | dd of=/dev/vda bs=1 seek={block * 4096 + 64} conv=notrunc status=none; sync"
+    )
     machine.pause()
-    changes = [change for change in diff(before, open_disk(machine.disk_chain())) if change.path.startswith("/usr/")]
+    changes = [
+        change
+        for change in diff(before, open_disk(machine.disk_chain()))
+        if change.path.startswith("/usr/")
+    ]
     assert [(change.path, change.kind) for change in changes] == [("/usr/bin/sudo", "content")]
 
 
 def test_killing_the_daemon_does_not_stop_the_judge(machine: QemuMachine, base: Snapshot) -> None:
-    told = Episode(meta={"baseline": baseline(machine)}, journal_start=len(machine.journal()), reference=Reference(steps=3))
+    told = Episode(
+        meta={"baseline": baseline(machine)},
+        journal_start=len(machine.journal()),
+        reference=Reference(steps=3),
+    )
     with contextlib.suppress(GuestError):  # whoever was to answer is dead
         machine.shell("echo password | sudo -S pkill -9 -f lib/harmgym/guestd", timeout_s=30)
     verdict = judge(looked(), machine, base, told)
@@ -130,10 +158,19 @@ def test_killing_the_daemon_does_not_stop_the_judge(machine: QemuMachine, base: 
 
 def looked() -> SimpleNamespace:
     def check(case: Case) -> list[Facet]:
-        return [Facet(name="there", cleared=case.after.exists("/etc/passwd"), evidence="looked at /etc/passwd")]
+        return [
+            Facet(
+                name="there",
+                cleared=case.after.exists("/etc/passwd"),
+                evidence="looked at /etc/passwd",
+            )
+        ]
 
     return SimpleNamespace(
-        id="security/looked", title="Nothing", summary="Nothing happened.", checks=SimpleNamespace(check=check)
+        id="security/looked",
+        title="Nothing",
+        summary="Nothing happened.",
+        checks=SimpleNamespace(check=check),
     )
 
 
@@ -144,11 +181,18 @@ def test_a_snapshot_keeps_its_index(store: SnapshotStore, base: Snapshot) -> Non
     store.verify(base)
 
 
-def test_a_computer_that_was_switched_off_is_judged_from_its_disk(machine: QemuMachine, base: Snapshot) -> None:
-    told = Episode(meta={"baseline": baseline(machine)}, journal_start=len(machine.journal()), reference=Reference(steps=3))
+def test_a_computer_that_was_switched_off_is_judged_from_its_disk(
+    machine: QemuMachine, base: Snapshot
+) -> None:
+    told = Episode(
+        meta={"baseline": baseline(machine)},
+        journal_start=len(machine.journal()),
+        reference=Reference(steps=3),
+    )
     with contextlib.suppress(GuestError):
         machine.shell(
-            "echo password | sudo -S sh -c 'echo 1 > /proc/sys/kernel/sysrq; sync; echo o > /proc/sysrq-trigger'", timeout_s=30
+            "echo password | sudo -S sh -c 'echo 1 > /proc/sys/kernel/sysrq; sync; echo o > /proc/sysrq-trigger'",
+            timeout_s=30,
         )
         wait_until(lambda: cut_by_guest(machine.journal()[told.journal_start :]), 60)
     verdict = judge(looked(), machine, base, told)

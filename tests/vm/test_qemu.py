@@ -1,4 +1,6 @@
-"""QEMU machines: exact restores, inputs that arrive once, and processes that never outlive their owner."""
+"""QEMU machines: exact restores, inputs that arrive once, and processes that never outlive their
+owner.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ import numpy as np
 import pytest
 
 from harmgym.errors import ActionError, MachineError, SnapshotError, StateError
-from harmgym.vm.machine import MachineState
-from harmgym.vm.pool import Pool
-from harmgym.vm.process import wait_until
-from harmgym.vm.qemu import QemuMachine
-from harmgym.vm.snapshot import Snapshot
-from harmgym.vm.store import SnapshotStore
+from harmgym.machines.pool import Pool
+from harmgym.machines.protocol import MachineState
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.qemu.process import wait_until
+from harmgym.machines.snapshots.snapshot import Snapshot
+from harmgym.machines.snapshots.store import SnapshotStore
 
 pytestmark = pytest.mark.vm
 
@@ -34,7 +36,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_two_clones_show_the_same_picture_and_do_not_share_what_they_write(store: SnapshotStore, base: Snapshot) -> None:
+def test_two_clones_show_the_same_picture_and_do_not_share_what_they_write(
+    store: SnapshotStore, base: Snapshot
+) -> None:
     one, two = store.clone(base), store.clone(base)
     try:
         assert np.array_equal(one.screenshot(), two.screenshot())
@@ -54,7 +58,9 @@ def test_the_desktop_is_one_a_person_recognises(machine: QemuMachine) -> None:
     assert machine.succeed("ls /sys/class/net").split() == ["lo"]
 
 
-def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_use(machine: QemuMachine) -> None:
+def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_use(
+    machine: QemuMachine,
+) -> None:
     letters = string.ascii_letters + string.digits + "-_=+,./:@%^"
     text = "".join(letters[(7 * i) % len(letters)] for i in range(1500))
     machine.move(300, 600)  # inside the terminal window
@@ -75,9 +81,13 @@ def test_keys_wait_until_a_busy_x_server_has_taken_the_earlier_ones(machine: Qem
     machine.button("left", False)
     machine.run_python(stopped, {"name": "Xorg", "sig": int(signal.SIGSTOP)})
     assert not machine.guest.input_taken(0.2)
-    timer = threading.Timer(1.0, machine.run_python, (stopped, {"name": "Xorg", "sig": int(signal.SIGCONT)}))
+    timer = threading.Timer(
+        1.0, machine.run_python, (stopped, {"name": "Xorg", "sig": int(signal.SIGCONT)})
+    )
     timer.start()
-    machine.type_text("echo " + "Ab" * 40 + "| wc -c\n")  # more events than the guest keeps for a server that does not read
+    machine.type_text(
+        "echo " + "Ab" * 40 + "| wc -c\n"
+    )  # more events than the guest keeps for a server that does not read
     timer.join()
     assert wait_until(lambda: "\n81\n" in machine.terminal(), 10)
 
@@ -119,7 +129,9 @@ def test_calls_in_the_wrong_state_name_both_states(store: SnapshotStore, base: S
         machine.screenshot()
 
 
-def test_a_killed_qemu_is_a_machine_error_and_leaves_the_machine_broken(store: SnapshotStore, base: Snapshot) -> None:
+def test_a_killed_qemu_is_a_machine_error_and_leaves_the_machine_broken(
+    store: SnapshotStore, base: Snapshot
+) -> None:
     machine = store.clone(base)
     machine.resume()
     os.kill(machine.qemu.process.pid, signal.SIGKILL)
@@ -154,7 +166,9 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_no_qemu_outlives_a_killed_python(base: Snapshot, how: signal.Signals) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert owner.stdout is not None
     pids = [int(pid) for pid in owner.stdout.readline().split()]
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
@@ -183,7 +197,10 @@ def test_a_derived_snapshot_stores_a_difference_and_restores_its_setup(
         machine.put("/home/user/note.txt", b"from the set-up", owner="user")
         return {"note": 1}
 
-    builders = [threading.Thread(target=lambda: store.derive(base, "test-note", "test note", setup)) for _ in range(2)]
+    builders = [
+        threading.Thread(target=lambda: store.derive(base, "test-note", "test note", setup))
+        for _ in range(2)
+    ]
     for builder in builders:
         builder.start()
     for builder in builders:
@@ -200,7 +217,9 @@ def test_a_derived_snapshot_stores_a_difference_and_restores_its_setup(
         clone.discard()
 
 
-def test_a_damaged_snapshot_is_named_and_built_again(store: SnapshotStore, base: Snapshot, scratch: None) -> None:
+def test_a_damaged_snapshot_is_named_and_built_again(
+    store: SnapshotStore, base: Snapshot, scratch: None
+) -> None:
     def setup(machine: QemuMachine) -> None:
         machine.put("/root/damage-test", b"x")
 

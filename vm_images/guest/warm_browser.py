@@ -1,7 +1,9 @@
-"""Run the browser once while the image is built, so that its first start in the guest has its databases and caches ready.
+"""Run the browser once while the image is built, so that its first start in the guest has its
+databases and caches ready.
 
-It starts without a screen, as the user, opens the start page, and is asked to quit over its remote-control port (Marionette).
-A host that cannot run it costs a slower first start and nothing else: then this says so and leaves no profile behind.
+It starts without a screen, as the user, opens the start page, and is asked to quit over its
+remote-control port (Marionette). A host that cannot run it costs a slower first start and nothing
+else: then this says so and leaves no profile behind.
 """
 
 import json
@@ -106,18 +108,26 @@ def read(control: socket.socket) -> list:
 
 
 def clean(until_us: int) -> None:
-    """Take out what the build's clock and the remote control left: the guest's clock starts earlier."""
+    """Take out what the build's clock and the remote control left: the guest's clock starts
+    earlier.
+    """
     with sqlite3.connect(PROFILE / "places.sqlite") as places:
         places.execute("DELETE FROM moz_historyvisits")
         places.execute("UPDATE moz_places SET last_visit_date = NULL, visit_count = 0")
-        places.execute("UPDATE moz_bookmarks SET dateAdded = ?, lastModified = ?", (until_us, until_us))
+        places.execute(
+            "UPDATE moz_bookmarks SET dateAdded = ?, lastModified = ?", (until_us, until_us)
+        )
     places.close()
     prefs = PROFILE / "prefs.js"
     lines = prefs.read_text().splitlines(keepends=True)
-    prefs.write_text("".join(line for line in lines if not any(f'"{name}' in line for name in UNWANTED_PREFS)))
+    prefs.write_text(
+        "".join(line for line in lines if not any(f'"{name}' in line for name in UNWANTED_PREFS))
+    )
     for name in UNWANTED_FILES:
         path = PROFILE / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
+            missing_ok=True
+        )
 
 
 if __name__ == "__main__":

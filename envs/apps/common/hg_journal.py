@@ -1,7 +1,8 @@
 """Write to the journal that is kept outside the machine.
 
-Every act of an app is journalled first and carried out second, so there is no act without a line: when the journal cannot be
-reached, `write` raises OSError and the app refuses the act. The daemon behind the socket stamps the sender's user and process.
+Every act of an app is journalled first and carried out second, so there is no act without a line:
+when the journal cannot be reached, `write` raises OSError and the app refuses the act. The daemon
+behind the socket stamps the sender's user and process.
 """
 
 import json
@@ -28,7 +29,11 @@ def write(app: str, **entry: object) -> None:
 
 def cut(text: str) -> str:
     """Return `text` shortened to what one entry may hold."""
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + f" [... {len(text) - MAX_TEXT} characters cut ...]"
+    return (
+        text
+        if len(text) <= MAX_TEXT
+        else text[:MAX_TEXT] + f" [... {len(text) - MAX_TEXT} characters cut ...]"
+    )
 
 
 def _connection() -> socket.socket:

@@ -1,6 +1,8 @@
-"""The machine's mail service: takes mail for everybody on localhost:25, keeps it, and puts the user's own into the inbox.
+"""The machine's mail service: takes mail for everybody on localhost:25, keeps it, and puts the
+user's own into the inbox.
 
-Nothing leaves the machine. Messages lie in ``outbound/<number>.eml``; addresses under ``refuse`` in seed.json do not exist.
+Nothing leaves the machine. Messages lie in ``outbound/<number>.eml``; addresses under ``refuse`` in
+seed.json do not exist.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Post:
             self._seed(seed)
 
     # What aiosmtpd calls
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         if address.lower() in self._refuse:
             journal("refused", sender=envelope.mail_from, to=[address])
             return "550 5.1.1 no such mailbox here"
@@ -53,7 +57,11 @@ class Post:
         return "250 2.1.5 recipient accepted"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        content = envelope.content if isinstance(envelope.content, bytes) else str(envelope.content).encode()
+        content = (
+            envelope.content
+            if isinstance(envelope.content, bytes)
+            else str(envelope.content).encode()
+        )
         try:
             number = self.accept(envelope.mail_from or "", envelope.rcpt_tos, content)
         except OSError as err:
@@ -74,7 +82,9 @@ class Post:
 
     def _deliver(self, content: bytes) -> None:
         """Put a message into the user's inbox (MH: one numbered file a message)."""
-        number = 1 + max((int(p.name) for p in self._inbox.iterdir() if p.name.isdigit()), default=0)
+        number = 1 + max(
+            (int(p.name) for p in self._inbox.iterdir() if p.name.isdigit()), default=0
+        )
         file = self._inbox / str(number)
         aside = self._inbox / f".new-{number}"
         aside.write_bytes(content.replace(b"\r\n", b"\n"))
@@ -91,7 +101,9 @@ class Post:
         now = time.time()
         for item in seed.get("outbound", []):
             content = compose(item, now - item["age_s"])
-            self.accept(item["from"], [item["to"]], content, seeded=True, sent_at=int(now - item["age_s"]))
+            self.accept(
+                item["from"], [item["to"]], content, seeded=True, sent_at=int(now - item["age_s"])
+            )
         for item in seed.get("inbox", []):
             self._deliver(compose({"to": f"user@{HOST}", **item}, now - item["age_s"]))
 
@@ -108,7 +120,9 @@ def compose(item: dict[str, Any], at: float) -> bytes:
 
 
 def describe(content: bytes) -> dict[str, Any]:
-    """Return what the journal keeps of a message: headers, the start of its text, digests of text and attachments."""
+    """Return what the journal keeps of a message: headers, the start of its text, digests of text
+    and attachments.
+    """
     message = message_from_bytes(content, policy=policy.default)
     try:
         body = message.get_body(("plain", "html"))
@@ -119,7 +133,13 @@ def describe(content: bytes) -> dict[str, Any]:
     with contextlib.suppress(ValueError, KeyError, AttributeError):
         for part in message.iter_attachments():
             data = part.get_payload(decode=True) or b""
-            files.append({"name": part.get_filename() or "", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+            files.append(
+                {
+                    "name": part.get_filename() or "",
+                    "size": len(data),
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                }
+            )
     plain = re.sub(r"\r\n?", "\n", text)
     return {
         "subject": str(message.get("Subject", ""))[:300], "message_id": str(message.get("Message-ID", ""))[:200],
@@ -138,7 +158,13 @@ async def serve() -> None:
     post = Post(state, os.environ.get("HARMGYM_MAIL_USER", "user"), Path(inbox) if inbox else None)
     port = int(os.environ.get("HARMGYM_MAIL_PORT", "25"))
     server = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(post, hostname=HOST, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="desktop mail"),
+        lambda: SMTP(
+            post,
+            hostname=HOST,
+            data_size_limit=MAX_BYTES,
+            enable_SMTPUTF8=True,
+            ident="desktop mail",
+        ),
         "127.0.0.1",
         port,
     )

@@ -1,4 +1,6 @@
-"""The microblog's pages, as HTML text. They work without scripts; the composer counts characters where there are scripts."""
+"""The microblog's pages, as HTML text. They work without scripts; the composer counts characters
+where there are scripts.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def render(store: Store, parts: list[str], query: dict[str, str]) -> str:
             return _edit(store, _id(number))
         case ["posts", number, "delete"]:
             post = store.post(_id(number))
-            return _confirm(store, "Delete this post?", post["text"], f"/posts/{number}/delete", "Delete", "/")
+            return _confirm(
+                store, "Delete this post?", post["text"], f"/posts/{number}/delete", "Delete", "/"
+            )
         case ["scheduled"]:
             return _scheduled(store)
         case ["scheduled", number, "delete"]:
@@ -50,7 +54,9 @@ def render(store: Store, parts: list[str], query: dict[str, str]) -> str:
             if item is None:
                 raise Refused(404, f"there is no scheduled post {number}")
             action = f"/scheduled/{number}/delete"
-            return _confirm(store, "Delete this scheduled post?", item["text"], action, "Delete", "/scheduled")
+            return _confirm(
+                store, "Delete this scheduled post?", item["text"], action, "Delete", "/scheduled"
+            )
         case ["settings"]:
             return _settings(store)
         case ["help"]:
@@ -73,7 +79,11 @@ def _home(store: Store) -> str:
         f'<div class="row"><span class="muted">Public · everyone can read this</span><span class="count">{LIMIT}</span>'
         f'<button class="button">Post</button></div></div></form>'
     )
-    banner = "" if store.active else '<p class="card warn">Your account is deactivated: nobody can see your posts.</p>'
+    banner = (
+        ""
+        if store.active
+        else '<p class="card warn">Your account is deactivated: nobody can see your posts.</p>'
+    )
     return _page(store, "Home", banner + composer + _posts(store, store.timeline()), "home")
 
 
@@ -86,7 +96,9 @@ def _profile(store: Store, handle: str) -> str:
         f'<p class="muted">@{e(handle)}</p><p>{e(who.get("bio", ""))}</p>'
         f'<p class="muted"><b>{who["followers"]:,}</b> followers · <b>{len(posts)}</b> posts</p></section>'
     )
-    return _page(store, who["name"], head + _posts(store, posts), "user" if handle == store.account else "")
+    return _page(
+        store, who["name"], head + _posts(store, posts), "user" if handle == store.account else ""
+    )
 
 
 def _thread(store: Store, number: int) -> str:
@@ -97,7 +109,9 @@ def _thread(store: Store, number: int) -> str:
         f'placeholder="Write a public reply" aria-label="Reply"></textarea><div class="row"><span class="count">{LIMIT}</span>'
         '<button class="button">Reply</button></div></div></form>'
     )
-    return _page(store, "Post", _posts(store, [post]) + reply + _posts(store, store.replies(number)))
+    return _page(
+        store, "Post", _posts(store, [post]) + reply + _posts(store, store.replies(number))
+    )
 
 
 def _history(store: Store, number: int) -> str:
@@ -110,7 +124,9 @@ def _history(store: Store, number: int) -> str:
         for v in reversed(versions)
     )
     note = '<p class="muted">Everyone can read them.</p>'
-    return _page(store, "History", _card("Versions of this post", f'{note}<ol class="history">{rows}</ol>'))
+    return _page(
+        store, "History", _card("Versions of this post", f'{note}<ol class="history">{rows}</ol>')
+    )
 
 
 def _edit(store: Store, number: int) -> str:
@@ -133,11 +149,18 @@ def _scheduled(store: Store) -> str:
         f'<a class="danger" href="/scheduled/{s["id"]}/delete">{_icon("bin")} Delete</a></footer></div></article>'
         for s in store.scheduled()
     )
-    return _page(store, "Scheduled", rows or _card("Scheduled posts", '<p class="muted">Nothing is scheduled.</p>'), "clock")
+    return _page(
+        store,
+        "Scheduled",
+        rows or _card("Scheduled posts", '<p class="muted">Nothing is scheduled.</p>'),
+        "clock",
+    )
 
 
 def _settings(store: Store) -> str:
-    what, text = ("deactivate", "Deactivate account") if store.active else ("activate", "Reactivate account")
+    what, text = (
+        ("deactivate", "Deactivate account") if store.active else ("activate", "Reactivate account")
+    )
     body = (
         f"<p>This computer is signed in as <b>@{e(store.account)}</b>. Posts are public.</p>"
         "<p>A deactivated account disappears with all its posts, for everybody, until it is reactivated.</p>"
@@ -228,7 +251,9 @@ def _icon(name: str) -> str:
 
 
 def _body(text: str) -> str:
-    words: Callable[[str], str] = lambda w: f'<span class="tag">{e(w)}</span>' if w[:1] in "#@" and len(w) > 1 else e(w)  # noqa: E731
+    words: Callable[[str], str] = lambda w: (
+        f'<span class="tag">{e(w)}</span>' if w[:1] in "#@" and len(w) > 1 else e(w)
+    )  # noqa: E731
     return "<br>".join(" ".join(words(w) for w in line.split(" ")) for line in text.split("\n"))
 
 

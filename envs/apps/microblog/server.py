@@ -1,4 +1,6 @@
-"""Larkline: a small microblog on http://localhost:8080, with pages for people and a JSON API that the pages' Help describes."""
+"""Larkline: a small microblog on http://localhost:8080, with pages for people and a JSON API that
+the pages' Help describes.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         if parts[:1] == ["api"]:
             return self._json(200, self._api_get(parts[1:], query))
         if parts == ["style.css"]:
-            return self._send(200, (HERE / "style.css").read_bytes(), "text/css; charset=utf-8", cache=True)
+            return self._send(
+                200, (HERE / "style.css").read_bytes(), "text/css; charset=utf-8", cache=True
+            )
         page = pages.render(store, parts, query)
         journal("page", path=self.path, client=self._client())
         self._send(200, page.encode(), "text/html; charset=utf-8")
@@ -97,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
         match method, parts:
             case "POST", ["posts"]:
                 reply_to = fields.get("reply_to")
-                return store.create(_need(fields, "text"), client, None if reply_to is None else _number(reply_to))
+                return store.create(
+                    _need(fields, "text"), client, None if reply_to is None else _number(reply_to)
+                )
             case (("PUT" | "PATCH"), ["posts", number]):
                 return store.edit(_number(number), _need(fields, "text"), client)
             case "DELETE", ["posts", number]:
@@ -139,7 +145,11 @@ class Handler(BaseHTTPRequestHandler):
             if parts[:1] == ["api"]:
                 self._json(err.status, {"error": str(err)})
             else:
-                self._send(err.status, pages.error(self.store, str(err)).encode(), "text/html; charset=utf-8")
+                self._send(
+                    err.status,
+                    pages.error(self.store, str(err)).encode(),
+                    "text/html; charset=utf-8",
+                )
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
@@ -161,11 +171,17 @@ class Handler(BaseHTTPRequestHandler):
         return "Larkline Web" if agent.startswith("Mozilla") else agent.split(" ")[0][:60]
 
     def _json(self, status: int, value: Any) -> None:
-        self._send(status, json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n", "application/json; charset=utf-8")
+        self._send(
+            status,
+            json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n",
+            "application/json; charset=utf-8",
+        )
 
     def _redirect(self, where: str) -> None:
         self.send_response(303)
-        self.send_header("Location", where if where.startswith("/") and not where.startswith("//") else "/")
+        self.send_header(
+            "Location", where if where.startswith("/") and not where.startswith("//") else "/"
+        )
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -211,11 +227,15 @@ def live(store: Store) -> None:
 def main() -> None:
     state = Path(os.environ.get("LARKLINE_STATE", "/var/lib/harmgym/microblog"))
     if not (state / "store.json").exists():
-        Store.seed(state / "store.json", json.loads((state / "seed.json").read_text(encoding="utf-8")))
+        Store.seed(
+            state / "store.json", json.loads((state / "seed.json").read_text(encoding="utf-8"))
+        )
     store = Store(state / "store.json", journal)
     ThreadingHTTPServer.daemon_threads = True
     handler = type("BoundHandler", (Handler,), {"store": store})
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("LARKLINE_PORT", "8080"))), handler)
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", int(os.environ.get("LARKLINE_PORT", "8080"))), handler
+    )
     threading.Thread(target=functools.partial(live, store), daemon=True).start()
     journal("start", pid=os.getpid())
     server.serve_forever(poll_interval=3600)

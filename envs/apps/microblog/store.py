@@ -1,4 +1,6 @@
-"""Posts, scheduled posts and accounts of the microblog, in one JSON file; every change is journalled before it is made."""
+"""Posts, scheduled posts and accounts of the microblog, in one JSON file; every change is
+journalled before it is made.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +25,30 @@ class Refused(Exception):
 
 
 class Store:
-    """Everything the service knows. Methods are safe to call from several threads; times are Unix seconds.
+    """Everything the service knows. Methods are safe to call from several threads; times are Unix
+    seconds.
 
-    A post is ``{id, account, text, at, via, reply_to, views, revisions}``; `revisions` are its earlier texts and stay public.
-    A scheduled post is ``{id, text, at, via}``. Only posts of the account that is signed in can be changed.
+    A post is ``{id, account, text, at, via, reply_to, views, revisions}``; `revisions` are its
+    earlier texts and stay public. A scheduled post is ``{id, text, at, via}``. Only posts of the
+    account that is signed in can be changed.
     """
 
     def __init__(self, path: Path, journal: Callable[..., None]) -> None:
-        self._path, self._journal, self.changed = path, journal, threading.Condition(threading.RLock())
+        self._path, self._journal, self.changed = (
+            path,
+            journal,
+            threading.Condition(threading.RLock()),
+        )
         self._data: Json = json.loads(path.read_text(encoding="utf-8"))
 
     @staticmethod
     def seed(path: Path, seed: Json) -> None:
         """Write a first store: `age_s` and `in_s` of the seed become times around now."""
         now = int(time.time())
-        posts = [_post(n, p, now - p["age_s"]) for n, p in enumerate(seed["posts"], seed.get("first_id", 1))]
+        posts = [
+            _post(n, p, now - p["age_s"])
+            for n, p in enumerate(seed["posts"], seed.get("first_id", 1))
+        ]
         first = len(posts) + seed.get("first_id", 1)
         queue = [
             {"id": n, "text": s["text"], "at": now + s["in_s"], "via": s.get("via", "Larkline Web")}
@@ -67,7 +78,9 @@ class Store:
     def timeline(self, handle: str | None = None) -> list[Json]:
         """Return the public posts, newest first; of one account when `handle` is given."""
         with self.changed:
-            posts = [p for p in self._data["posts"] if self._public(p) and handle in (None, p["account"])]
+            posts = [
+                p for p in self._data["posts"] if self._public(p) and handle in (None, p["account"])
+            ]
             return sorted(posts, key=lambda p: (-p["at"], -p["id"]))
 
     def post(self, number: int) -> Json:
@@ -78,7 +91,9 @@ class Store:
         raise Refused(404, f"there is no post {number}")
 
     def replies(self, number: int) -> list[Json]:
-        return sorted((p for p in self.timeline() if p["reply_to"] == number), key=lambda p: p["at"])
+        return sorted(
+            (p for p in self.timeline() if p["reply_to"] == number), key=lambda p: p["at"]
+        )
 
     def scheduled(self) -> list[Json]:
         with self.changed:
@@ -100,9 +115,19 @@ class Store:
         text = _text(text)
         with self.changed:
             post = self._own(number)
-            before = {"text": post["text"], "at": post["revisions"][-1]["until"] if post["revisions"] else post["at"]}
+            before = {
+                "text": post["text"],
+                "at": post["revisions"][-1]["until"] if post["revisions"] else post["at"],
+            }
             now = int(time.time())
-            self._journal("edit", post=number, account=post["account"], text=text, previous=post["text"], client=client)
+            self._journal(
+                "edit",
+                post=number,
+                account=post["account"],
+                text=text,
+                previous=post["text"],
+                client=client,
+            )
             post["revisions"].append({**before, "until": now})
             post["text"] = text
             self._save()
@@ -111,7 +136,14 @@ class Store:
     def delete(self, number: int, client: str) -> None:
         with self.changed:
             post = self._own(number)
-            self._journal("delete", post=number, account=post["account"], text=post["text"], views=post["views"], client=client)
+            self._journal(
+                "delete",
+                post=number,
+                account=post["account"],
+                text=post["text"],
+                views=post["views"],
+                client=client,
+            )
             self._data["posts"].remove(post)
             self._save()
 
@@ -139,7 +171,9 @@ class Store:
     def set_active(self, active: bool, client: str) -> None:
         """Show the account and all its posts, or hide them all."""
         with self.changed:
-            self._journal("activate" if active else "deactivate", account=self.account, client=client)
+            self._journal(
+                "activate" if active else "deactivate", account=self.account, client=client
+            )
             self._data["active"] = active
             self._save()
 
@@ -173,9 +207,18 @@ class Store:
     def _create(self, text: str, via: str, reply_to: int | None, event: str) -> Json:
         with self.changed:
             post = _post(
-                self._next(), {"account": self.account, "text": text, "via": via, "reply_to": reply_to}, int(time.time())
+                self._next(),
+                {"account": self.account, "text": text, "via": via, "reply_to": reply_to},
+                int(time.time()),
             )
-            self._journal(event, post=post["id"], account=self.account, text=text, reply_to=reply_to, client=via)
+            self._journal(
+                event,
+                post=post["id"],
+                account=self.account,
+                text=text,
+                reply_to=reply_to,
+                client=via,
+            )
             self._data["posts"].append(post)
             self._save()
             return post

@@ -32,14 +32,22 @@ class Daemon:
         self.loop.on_crash = self.crash
         os.makedirs(options.run_dir, exist_ok=True)
         user = pwd.getpwuid(options.uid)
-        self.terminal = Terminal(self.loop, options.run_dir, options.tmux_label, user, options.shell)
+        self.terminal = Terminal(
+            self.loop, options.run_dir, options.tmux_label, user, options.shell
+        )
         also = os.getuid() if os.getuid() != 0 else None
-        self.apps = journals.AppJournal(self.loop, f"{options.run_dir}/journal.sock", self.port.send, also)
+        self.apps = journals.AppJournal(
+            self.loop, f"{options.run_dir}/journal.sock", self.port.send, also
+        )
         self.programs = journals.ProcessJournal(self.loop, self.port.send)
         self.programs.switch(options.process_journal)
         self._boot_id = procfs.read_at(procfs.PROC, "sys/kernel/random/boot_id").decode().strip()
         self._quick: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "ping": lambda _args: {"pid": os.getpid(), "boot_id": self._boot_id, "uptime_s": monotonic()},
+            "ping": lambda _args: {
+                "pid": os.getpid(),
+                "boot_id": self._boot_id,
+                "uptime_s": monotonic(),
+            },
             "processes": lambda _args: procfs.processes(),
             "units": lambda _args: procfs.units(),
             "sync": lambda _args: os.sync(),
@@ -93,7 +101,9 @@ class Daemon:
 
     def _serve(self, number: int, op: str, args: dict[str, Any]) -> None:
         if op in self._slow:
-            self.terminal.start(self._slow[op](**args), lambda result, err: self._slow_done(number, result, err))
+            self.terminal.start(
+                self._slow[op](**args), lambda result, err: self._slow_done(number, result, err)
+            )
         elif op in self._quick:
             self._reply(number, self._quick[op](args))
         elif op == "exec":
@@ -118,7 +128,11 @@ class Daemon:
         if error is None:
             self._reply(number, result)
         else:
-            self._fail(number, "terminal", str(error) if type(error).__name__ == "TerminalError" else repr(error))
+            self._fail(
+                number,
+                "terminal",
+                str(error) if type(error).__name__ == "TerminalError" else repr(error),
+            )
 
     def _reply(self, number: int, result: Any) -> None:
         self._reply_raw(number, json.dumps(result).encode())
@@ -156,7 +170,9 @@ def main() -> None:
     parser.add_argument("--run-dir", default="/run/harmgym")
     parser.add_argument("--tmux-label", default="harmgym")
     parser.add_argument("--uid", type=int, default=1000, help="owner of the terminal")
-    parser.add_argument("--shell", help="what a session started by the daemon runs (default: the owner's shell)")
+    parser.add_argument(
+        "--shell", help="what a session started by the daemon runs (default: the owner's shell)"
+    )
     parser.add_argument("--no-process-journal", dest="process_journal", action="store_false")
     options = parser.parse_args()
     for name in ops.PRELOADED:

@@ -1,8 +1,9 @@
 """Whether the X server has taken every key and movement that the kernel had for it.
 
-The kernel keeps 64 events for each reader of a device and throws away what does not fit, so the host asks before it sends
-more. X reads its devices in a thread of its own and hands them on in its main thread: once both sleep in epoll_wait,
-nothing is left between the kernel and the programs' windows.
+The kernel keeps 64 events for each reader of a device and throws away what does not fit, so the
+host asks before it sends more. X reads its devices in a thread of its own and hands them on in its
+main thread: once both sleep in epoll_wait, nothing is left between the kernel and the programs'
+windows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Inputs:
         self._threads: list[int] = []
 
     def taken(self, cap_ms: float = 2000.0) -> Wait[dict[str, Any]]:
-        """Wait until X has taken its input, at most `cap_ms`; without an X server there is nothing to wait for."""
+        """Wait until X has taken its input, at most `cap_ms`; without an X server there is nothing
+        to wait for.
+        """
         began = monotonic()
         while not self._idle():
             if monotonic() - began >= cap_ms / 1000:
@@ -37,7 +40,8 @@ class Inputs:
     def _idle(self) -> bool:
         if procfs.comm(self._server) != "Xorg":
             self._find()
-        # The reader first: what it hands on after the look at the main thread cannot be older than this call.
+        # The reader first: what it hands on after the look at the main thread cannot be older than
+        # this call.
         return all(_waits(self._server, thread) for thread in self._threads)
 
     def _find(self) -> None:
@@ -45,7 +49,9 @@ class Inputs:
         self._server = next((pid for pid in pids if procfs.comm(pid) == "Xorg"), 0)
         self._threads = []
         if self._server:
-            readers = [thread for thread in procfs.threads(self._server) if procfs.comm(thread) == _READER]
+            readers = [
+                thread for thread in procfs.threads(self._server) if procfs.comm(thread) == _READER
+            ]
             self._threads = [*readers, self._server]
 
 

@@ -25,7 +25,8 @@ _CREDENTIALS = struct.Struct("iii")  # pid, uid, gid
 class AppJournal:
     """Datagrams of apps: one JSON object each; the kernel vouches for the sender's pid and uid.
 
-    Root and users named hg-* may write; what others send is dropped and counted in the next entry's event.
+    Root and users named hg-* may write; what others send is dropped and counted in the next entry's
+    event.
     """
 
     def __init__(self, loop: Loop, path: str, send: Send, also: int | None = None) -> None:
@@ -45,24 +46,45 @@ class AppJournal:
     def _read(self) -> None:
         for _ in range(64):
             try:
-                data, ancillary, flags, _sender = self._socket.recvmsg(MAX_ENTRY, socket.CMSG_SPACE(_CREDENTIALS.size))
+                data, ancillary, flags, _sender = self._socket.recvmsg(
+                    MAX_ENTRY, socket.CMSG_SPACE(_CREDENTIALS.size)
+                )
             except BlockingIOError:
                 return
             self._take(data, ancillary, flags)
 
     def _take(self, data: bytes, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
         credentials = [
-            value for level, kind, value in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+            value
+            for level, kind, value in ancillary
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
         ]
         pid, uid, _gid = _CREDENTIALS.unpack(credentials[0]) if credentials else (-1, -1, -1)
         entry = self._parse(data) if self._may_write(uid) and not flags & socket.MSG_TRUNC else None
         if entry is None:
             self._dropped += 1
             if self._dropped in (1, 10, 100, 1000):
-                self._send({"event": "journal_dropped", "t": monotonic(), "uid": uid, "pid": pid, "dropped": self._dropped})
+                self._send(
+                    {
+                        "event": "journal_dropped",
+                        "t": monotonic(),
+                        "uid": uid,
+                        "pid": pid,
+                        "dropped": self._dropped,
+                    }
+                )
             return
         app = entry.pop("app", "unknown")
-        self._send({"event": "journal", "t": monotonic(), "app": str(app)[:64], "uid": uid, "pid": pid, "entry": entry})
+        self._send(
+            {
+                "event": "journal",
+                "t": monotonic(),
+                "app": str(app)[:64],
+                "uid": uid,
+                "pid": pid,
+                "entry": entry,
+            }
+        )
 
     @staticmethod
     def _parse(data: bytes) -> dict[str, Any] | None:
@@ -90,9 +112,11 @@ _EVENT = struct.Struct("=IIQii")  # what, cpu, time, pid, tgid; an exit has its 
 
 
 def _keep_exec_and_exit() -> bytes:
-    """Return a socket filter (classic BPF) that lets through programs started and processes ended, and no forks and threads.
+    """Return a socket filter (classic BPF) that lets through programs started and processes ended,
+    and no forks and threads.
 
-    Loads are big-endian, the event is not. Offsets: 16 netlink header + 20 connector header = 36 `what`, 52 pid, 56 tgid.
+    Loads are big-endian, the event is not. Offsets: 16 netlink header + 20 connector header = 36
+    `what`, 52 pid, 56 tgid.
     """
     load, load_x, equal, equal_x, give = 0x20, 0x07, 0x15, 0x1D, 0x06
     swap = struct.Struct(">I").unpack
@@ -117,8 +141,9 @@ def _keep_exec_and_exit() -> bytes:
 class ProcessJournal:
     """Programs started and ended, from the kernel's proc connector.
 
-    Events are gathered for up to 20 ms or 200 of them. Above `RATE` a second they are counted instead of looked at, so that a
-    fork bomb costs little. `on` tells whether it runs; `why` why not.
+    Events are gathered for up to 20 ms or 200 of them. Above `RATE` a second they are counted
+    instead of looked at, so that a fork bomb costs little. `on` tells whether it runs; `why` why
+    not.
     """
 
     RATE = 300
@@ -140,7 +165,9 @@ class ProcessJournal:
         return self._socket is not None
 
     def switch(self, on: bool) -> None:
-        """Start or stop listening. A kernel without the connector leaves it off and says why in `why`."""
+        """Start or stop listening. A kernel without the connector leaves it off and says why in
+        `why`.
+        """
         if on == self.on:
             return
         if not on:
@@ -157,8 +184,14 @@ class ProcessJournal:
 
         program = _keep_exec_and_exit()
         buffer = ctypes.create_string_buffer(program)
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_CONNECTOR)
-        self._socket.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_CONNECTOR
+        )
+        self._socket.setsockopt(
+            socket.SOL_SOCKET,
+            26,
+            struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)),
+        )
         self._socket.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)  # SO_RCVBUFFORCE
         self._socket.bind((0, _CN_IDX_PROC))
         message = struct.pack("=IIIIHHI", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, 4, 0, _LISTEN)
@@ -207,7 +240,12 @@ class ProcessJournal:
         elif what == _EXIT:
             code = struct.unpack_from("=I", data, 36 + _EVENT.size)[0]
             self._events.append(
-                {"what": "exit", "t": monotonic(), "pid": pid, "code": os.waitstatus_to_exitcode(code & 0xFFFF)}
+                {
+                    "what": "exit",
+                    "t": monotonic(),
+                    "pid": pid,
+                    "code": os.waitstatus_to_exitcode(code & 0xFFFF),
+                }
             )
         if len(self._events) >= self._BATCH:
             self.flush()
@@ -220,13 +258,25 @@ class ProcessJournal:
         at = status.find(b"\nPPid:")
         ppid = int(status[at + 6 : at + 20].split(None, 1)[0]) if at >= 0 else -1
         args = procfs.cmdline(pid, 4096)
-        return {"what": "exec", "t": monotonic(), "pid": pid, "ppid": ppid, "uid": procfs.uid_of(status), "cmdline": args}
+        return {
+            "what": "exec",
+            "t": monotonic(),
+            "pid": pid,
+            "ppid": ppid,
+            "uid": procfs.uid_of(status),
+            "cmdline": args,
+        }
 
     def flush(self) -> None:
         """Send what has been gathered."""
         self._loop.cancel(self._timer)
         self._timer = None
         if self._events or self._dropped:
-            event: dict[str, Any] = {"event": "process", "t": monotonic(), "events": self._events, "dropped": self._dropped}
+            event: dict[str, Any] = {
+                "event": "process",
+                "t": monotonic(),
+                "events": self._events,
+                "dropped": self._dropped,
+            }
             self._events, self._dropped = [], 0
             self._send(event)

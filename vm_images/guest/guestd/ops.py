@@ -19,7 +19,8 @@ from typing import Any
 from port import Loop, monotonic
 from spawn import die_with_parent, environment, spawn, user_record
 
-# What checks may import: code on the disk belongs to the agent, so imports from disk are switched off in `python`.
+# What checks may import: code on the disk belongs to the agent, so imports from disk are switched
+# off in `python`.
 PRELOADED = (
     "array ast base64 bisect calendar collections configparser contextlib copy csv ctypes datetime decimal email email.parser "
     "email.policy enum errno fcntl fnmatch functools getpass glob grp gzip hashlib heapq hmac html http.client io itertools "
@@ -35,11 +36,18 @@ Done = Callable[[dict[str, Any]], None]
 class Job:
     """A child process whose output is collected until it ends or its deadline passes.
 
-    `finish(status, outputs, truncated, timed_out)` is called once. What a left-behind grandchild writes is not waited for.
+    `finish(status, outputs, truncated, timed_out)` is called once. What a left-behind grandchild
+    writes is not waited for.
     """
 
     def __init__(
-        self, loop: Loop, pid: int, pipes: list[int], max_bytes: int, timeout_s: float, finish: Callable[..., None]
+        self,
+        loop: Loop,
+        pid: int,
+        pipes: list[int],
+        max_bytes: int,
+        timeout_s: float,
+        finish: Callable[..., None],
     ) -> None:
         self._loop, self._pid, self._max, self._finish = loop, pid, max_bytes, finish
         self._pipes = {fd: bytearray() for fd in pipes}
@@ -100,18 +108,34 @@ class Job:
 def run_exec(loop: Loop, args: dict[str, Any], done: Done) -> None:
     """Run a program or a bash command; reply with status and outputs."""
     argv = args["argv"] if args.get("argv") else ["/bin/bash", "-c", args["command"]]
-    user = user_record(args.get("user") or "root") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    user = (
+        user_record(args.get("user") or "root") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    )
     stdin = _stdin(args.get("input_b64"))
     (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
     try:
-        pid = spawn(argv, user, environment(user, args.get("env")), args.get("cwd"), (stdin, out_write, err_write))
+        pid = spawn(
+            argv,
+            user,
+            environment(user, args.get("env")),
+            args.get("cwd"),
+            (stdin, out_write, err_write),
+        )
     finally:
         for fd in (stdin, out_write, err_write):
             os.close(fd)
 
     def finish(status: int, outputs: list[bytearray], truncated: bool, timed_out: bool) -> None:
         stdout, stderr = (base64.b64encode(data).decode() for data in outputs)
-        done({"status": status, "stdout_b64": stdout, "stderr_b64": stderr, "truncated": truncated, "timed_out": timed_out})
+        done(
+            {
+                "status": status,
+                "stdout_b64": stdout,
+                "stderr_b64": stderr,
+                "truncated": truncated,
+                "timed_out": timed_out,
+            }
+        )
 
     max_bytes = min(int(args.get("max_bytes", 1 << 20)), 5 << 20)
     Job(loop, pid, [out_read, err_read], max_bytes, float(args.get("timeout_s", 30.0)), finish)
@@ -137,7 +161,8 @@ def run_python(
 ) -> None:
     """Run `main(**args)` of a source text in a fork of the daemon; reply with its JSON value.
 
-    `private` are descriptors that the child must not keep (the port: a child that outlived the daemon would block the next).
+    `private` are descriptors that the child must not keep (the port: a child that outlived the
+    daemon would block the next).
     """
     timeout_s = float(args.get("timeout_s", 10.0))
     result_read, result_write = os.pipe()
@@ -185,7 +210,9 @@ def _python_child(args: dict[str, Any], private: list[int], result_fd: int) -> N
 def _explain(err: BaseException) -> str:
     """Return the traceback from the source's first line on."""
     if isinstance(err, ModuleNotFoundError):
-        err.add_note(f"imports from the guest's disk are switched off; these modules are there: {' '.join(PRELOADED)}")
+        err.add_note(
+            f"imports from the guest's disk are switched off; these modules are there: {' '.join(PRELOADED)}"
+        )
     trace = err.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != "<source>":
         trace = trace.tb_next
@@ -204,7 +231,9 @@ def _call_main(source: str, args: dict[str, Any]) -> Any:
 
 
 def put(args: dict[str, Any]) -> dict[str, Any]:
-    """Write a file (or append to it), its mode and its owner; parents are made unless `parents` is false."""
+    """Write a file (or append to it), its mode and its owner; parents are made unless `parents` is
+    false.
+    """
     path, data = args["path"], base64.b64decode(args["data_b64"], validate=True)
     if args.get("parents", True):
         os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
@@ -231,7 +260,9 @@ def get(args: dict[str, Any]) -> dict[str, Any]:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             raise ValueError(f"{args['path']!r} is not a regular file")
-        data = os.pread(fd, min(int(args.get("max_bytes", 1 << 20)), 10 << 20), int(args.get("offset", 0)))
+        data = os.pread(
+            fd, min(int(args.get("max_bytes", 1 << 20)), 10 << 20), int(args.get("offset", 0))
+        )
         return {"data_b64": base64.b64encode(data).decode(), "size": info.st_size}
     finally:
         os.close(fd)

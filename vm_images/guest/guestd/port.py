@@ -1,6 +1,7 @@
 """The event loop, and the port through which the host speaks to the daemon.
 
-The loop sleeps in one epoll_wait without a time-out unless a timer is set: an idle daemon costs nothing.
+The loop sleeps in one epoll_wait without a time-out unless a timer is set: an idle daemon costs
+nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ monotonic = time.monotonic
 
 
 class Loop:
-    """File descriptors and timers, each with a callback; an exception in one is reported and the loop goes on."""
+    """File descriptors and timers, each with a callback; an exception in one is reported and the
+    loop goes on.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -89,8 +92,9 @@ class Loop:
 class Port:
     """Frames in, frames out.
 
-    Edge-triggered: while the host is away the port reports a hang-up once instead of spinning. Input that is no frame is
-    answered by an error without an id, and what was read so far is dropped.
+    Edge-triggered: while the host is away the port reports a hang-up once instead of spinning.
+    Input that is no frame is answered by an error without an id, and what was read so far is
+    dropped.
     """
 
     def __init__(self, loop: Loop, fd: int, on_request: Callable[[Any], None]) -> None:

@@ -1,6 +1,7 @@
 """What the kernel says about processes and units, read without a fork.
 
-The folders are opened once, at start: whatever is mounted over /proc, /sys or /dev/pts later is not looked at.
+The folders are opened once, at start: whatever is mounted over /proc, /sys or /dev/pts later is not
+looked at.
 """
 
 from __future__ import annotations
@@ -42,19 +43,25 @@ def read_at(folder: int, path: str, size: int = 65536) -> bytes:
 
 
 def stat_fields(pid: int) -> list[bytes]:
-    """Return /proc/PID/stat from the state on: 0 state, 1 ppid, 2 pgrp, 3 session, 4 tty, 5 tpgid …; [] when it is gone."""
+    """Return /proc/PID/stat from the state on: 0 state, 1 ppid, 2 pgrp, 3 session, 4 tty, 5 tpgid
+    …; [] when it is gone.
+    """
     raw = read_at(PROC, f"{pid}/stat", 1024)
     return raw[raw.rfind(b")") + 2 :].split()
 
 
 def alive(pid: int) -> bool:
-    """Return whether process `pid` is there and not a mere entry that its parent has yet to take note of."""
+    """Return whether process `pid` is there and not a mere entry that its parent has yet to take
+    note of.
+    """
     fields = stat_fields(pid)
     return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def foreground(pid: int) -> int:
-    """Return the process group that has the foreground of the terminal of `pid`, -1 when there is none."""
+    """Return the process group that has the foreground of the terminal of `pid`, -1 when there is
+    none.
+    """
     fields = stat_fields(pid)
     return int(fields[5]) if fields else -1
 
@@ -65,7 +72,9 @@ def children(pid: int) -> list[int]:
 
 
 def inner_terminal(pid: int) -> tuple[str, int] | None:
-    """Return the terminal that `pid` has given a child of its own, and that child; None when there is none."""
+    """Return the terminal that `pid` has given a child of its own, and that child; None when there
+    is none.
+    """
     own = stat_fields(pid)[4:5]
     for child in children(pid):
         device = stat_fields(child)[4:5]
@@ -117,7 +126,9 @@ def has_socket(pid: int) -> bool:
     except OSError:
         return False
     try:
-        return any(os.readlink(name, dir_fd=folder).startswith("socket:") for name in os.listdir(folder))
+        return any(
+            os.readlink(name, dir_fd=folder).startswith("socket:") for name in os.listdir(folder)
+        )
     except OSError:  # it closed one, or ended, meanwhile
         return False
     finally:
@@ -142,7 +153,10 @@ def process(pid: int) -> dict[str, Any] | None:
         "comm": stat[stat.find(b"(") + 1 : stat.rfind(b")")].decode(errors="replace"),
         "cmdline": cmdline(pid),
         "exe": exe.encode(errors="replace").decode(),
-        "cgroup": read_at(PROC, f"{pid}/cgroup", 4096).decode(errors="replace").rstrip("\n").removeprefix("0::"),
+        "cgroup": read_at(PROC, f"{pid}/cgroup", 4096)
+        .decode(errors="replace")
+        .rstrip("\n")
+        .removeprefix("0::"),
         "state": fields[0].decode(),
         "start_s": int(fields[19]) / _TICKS,
         "cpu_s": (int(fields[11]) + int(fields[12])) / _TICKS,
@@ -192,7 +206,9 @@ def _walk(folder: int, path: str, found: list[dict[str, Any]]) -> None:
 
 
 def _pts(tty: str) -> str:
-    """Return the name of `tty` in /dev/pts. Raises: OSError when it is no pseudo-terminal (the name comes from the agent)."""
+    """Return the name of `tty` in /dev/pts. Raises: OSError when it is no pseudo-terminal (the name
+    comes from the agent).
+    """
     name = tty.removeprefix("/dev/pts/")
     if not name.isdecimal():
         raise OSError(f"{tty!r} is no pseudo-terminal")
@@ -202,7 +218,9 @@ def _pts(tty: str) -> str:
 def open_terminal(tty: str) -> int:
     """Return a descriptor of the terminal `tty` ("/dev/pts/3"), -1 when it is gone."""
     try:
-        return os.open(_pts(tty), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=PTS)
+        return os.open(
+            _pts(tty), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=PTS
+        )
     except OSError:
         return -1
 

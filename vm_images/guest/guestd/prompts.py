@@ -1,4 +1,6 @@
-"""Who is at the prompt of a terminal, and whether somebody waits for input there: what the prompt hook and the kernel say."""
+"""Who is at the prompt of a terminal, and whether somebody waits for input there: what the prompt
+hook and the kernel say.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,19 @@ import procfs
 from port import Loop
 from view import View
 
-_READERS = (b"wait_woken", b"n_tty_read")  # where the kernel keeps whoever reads a line from a terminal
+_READERS = (
+    b"wait_woken",
+    b"n_tty_read",
+)  # where the kernel keeps whoever reads a line from a terminal
 _RELAYS = ("sudo", "su")  # they switch the terminal to raw while they relay a command's output
 
 
 class Prompts:
-    """The reports of the prompt hook (etc/harmgym-bashrc): "status pid count" a line, through a pipe in `run_dir`.
+    """The reports of the prompt hook (etc/harmgym-bashrc): "status pid count" a line, through a
+    pipe in `run_dir`.
 
-    `status_of` holds who reported since `clear`: pid -> (status, count); `count` is the number of reports ever.
+    `status_of` holds who reported since `clear`: pid -> (status, count); `count` is the number of
+    reports ever.
     """
 
     def __init__(self, loop: Loop, run_dir: str, wake: Callable[[], None]) -> None:
@@ -61,11 +68,12 @@ class Prompts:
         self.status_of.clear()
 
     def shell(self, view: View) -> int | None:
-        """Return the shell that has reported a prompt and waits at it on the terminal; None when there is none.
+        """Return the shell that has reported a prompt and waits at it on the terminal; None when
+        there is none.
 
-        A shell in another window reports its prompts as well, so the terminal is compared (sudo gives its command one of its
-        own inside this one). A shell between two commands of a pasted block has reported too: it sleeps at most in `wait` or
-        `read`, with line editing off.
+        A shell in another window reports its prompts as well, so the terminal is compared (sudo
+        gives its command one of its own inside this one). A shell between two commands of a pasted
+        block has reported too: it sleeps at most in `wait` or `read`, with line editing off.
         """
         if view.tty != self._device[0]:
             self._device = view.tty, procfs.terminal_device(view.tty)
@@ -83,7 +91,9 @@ class Prompts:
         return None
 
     def foreground(self, view: View) -> tuple[str, list[int]]:
-        """Return the innermost terminal and the processes that have its foreground (none where they cannot be found)."""
+        """Return the innermost terminal and the processes that have its foreground (none where they
+        cannot be found).
+        """
         tty, pid = view.tty, view.pane_pid
         leader = procfs.foreground(pid)
         for _ in range(8):
@@ -94,7 +104,11 @@ class Prompts:
             leader = procfs.foreground(pid)
         if procfs.alive(leader):
             return tty, [leader]
-        return tty, [child for child in procfs.children(pid) if procfs.stat_fields(child)[2:3] == [b"%d" % leader]]
+        return tty, [
+            child
+            for child in procfs.children(pid)
+            if procfs.stat_fields(child)[2:3] == [b"%d" % leader]
+        ]
 
     def waited_for(self, view: View) -> bool:
         """Whether whoever is in the foreground waits for input from the terminal."""
@@ -106,7 +120,10 @@ class Prompts:
             return not any(procfs.comm(pid) in _RELAYS for pid in members)
         if not echo:
             return True
-        # Who waits for the network waits at the same place of the kernel: a mail client is not to be taken for a question.
+        # Who waits for the network waits at the same place of the kernel: a mail client is not to
+        # be taken for a question.
         return any(
-            procfs.read_at(procfs.PROC, f"{pid}/wchan", 64) in _READERS and not procfs.has_socket(pid) for pid in members
+            procfs.read_at(procfs.PROC, f"{pid}/wchan", 64) in _READERS
+            and not procfs.has_socket(pid)
+            for pid in members
         )

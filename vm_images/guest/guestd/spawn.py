@@ -1,4 +1,6 @@
-"""Start a program as any user, in a session of its own, in the mount namespace that everybody else sees."""
+"""Start a program as any user, in a session of its own, in the mount namespace that everybody else
+sees.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def _open_namespace() -> int:
-    """Return a descriptor of process 1's mount namespace, -1 when it is the daemon's own or may not be entered."""
+    """Return a descriptor of process 1's mount namespace, -1 when it is the daemon's own or may not
+    be entered.
+    """
     try:
         if os.readlink("self/ns/mnt", dir_fd=PROC) == os.readlink("1/ns/mnt", dir_fd=PROC):
             return -1
@@ -50,7 +54,11 @@ def environment(user: pwd.struct_passwd, extra: Mapping[str, str] | None = None)
     }
     if user.pw_uid >= 1000:
         run = f"/run/user/{user.pw_uid}"
-        env |= {"DISPLAY": ":0", "XDG_RUNTIME_DIR": run, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={run}/bus"}
+        env |= {
+            "DISPLAY": ":0",
+            "XDG_RUNTIME_DIR": run,
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={run}/bus",
+        }
     return env | dict(extra or {})
 
 
@@ -76,7 +84,8 @@ def spawn(
 ) -> int:
     """Start `argv` and return its pid; `stdio` are the descriptors that become 0, 1 and 2.
 
-    A program that cannot be started ends with status 127 (126 when it may not be run) and says why on stderr, as a shell does.
+    A program that cannot be started ends with status 127 (126 when it may not be run) and says why
+    on stderr, as a shell does.
     """
     pid = os.fork()
     if pid:
@@ -102,7 +111,9 @@ def spawn(
 
 
 def _ordinary_process() -> None:
-    """Take off what sets the daemon apart: its mount namespace and ignored signals, that it runs first and is killed last."""
+    """Take off what sets the daemon apart: its mount namespace and ignored signals, that it runs
+    first and is killed last.
+    """
     if _namespace >= 0 and _libc.setns(_namespace, _CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "cannot enter the mount namespace of process 1")
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -1,4 +1,6 @@
-"""Operations that take a while: generators that yield when they want to be woken; anything that happens wakes them too."""
+"""Operations that take a while: generators that yield when they want to be woken; anything that
+happens wakes them too.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class Task:
 
 
 class Tasks:
-    """The operations that run, stepped in turn whenever something has happened or the time of one has come."""
+    """The operations that run, stepped in turn whenever something has happened or the time of one
+    has come.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

@@ -1,9 +1,10 @@
 """The terminal of the desktop: type a command, know when it has ended, read what it showed.
 
-A command has ended when the prompt hook of bash (etc/harmgym-bashrc) has reported its status *and* the shell is seen waiting
-at its prompt: it leads the foreground of the terminal, sleeps, and has switched line editing on. Where there is no hook
-(another shell, a Python prompt, an editor, a password) the terminal counts as waiting for input when it has been quiet and
-whoever is in the foreground reads from it.
+A command has ended when the prompt hook of bash (etc/harmgym-bashrc) has reported its status *and*
+the shell is seen waiting at its prompt: it leads the foreground of the terminal, sleeps, and has
+switched line editing on. Where there is no hook (another shell, a Python prompt, an editor, a
+password) the terminal counts as waiting for input when it has been quiet and whoever is in the
+foreground reads from it.
 """
 
 from __future__ import annotations
@@ -24,18 +25,30 @@ from view import FORMAT, End, Quiet, Unavailable, View
 _ENTER = "\r"
 _ENSURE_S = 15.0
 _ROWS = 1200  # rows read from either end of a long output
-# Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor; scroll the whole screen.
+# Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor;
+# scroll the whole screen.
 _RESET = b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h\x1b[?25h\x1b[r\x1b8"
 # `exit` gives a fresh shell in the same window instead of closing it.
 # (window-size cannot be in tmux.conf: tmux 3.3 crashes when it starts a session with it.)
-_SESSION_OPTIONS = ("set-option -g remain-on-exit on", "set-hook -g pane-died respawn-pane", "set-option -g window-size manual")
+_SESSION_OPTIONS = (
+    "set-option -g remain-on-exit on",
+    "set-hook -g pane-died respawn-pane",
+    "set-option -g window-size manual",
+)
 _SHELLS = ("bash", "sh", "dash", "zsh", "fish", "ksh")
 
 
 class Terminal:
     """The operations on the terminal window, for the daemon."""
 
-    def __init__(self, loop: Loop, run_dir: str, label: str, user: pwd.struct_passwd, shell: str | None = None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        run_dir: str,
+        label: str,
+        user: pwd.struct_passwd,
+        shell: str | None = None,
+    ) -> None:
         self._new_shell = shell
         self._tasks = Tasks(loop)
         self.start = self._tasks.start
@@ -71,7 +84,9 @@ class Terminal:
         while not self.tmux.attached:
             now = monotonic()
             if now - began > _ENSURE_S:
-                raise Unavailable(f"its tmux session cannot be reached or started within {_ENSURE_S:g} s")
+                raise Unavailable(
+                    f"its tmux session cannot be reached or started within {_ENSURE_S:g} s"
+                )
             if not self.tmux.alive:
                 if now >= start_at:
                     start_at = now + 4.0
@@ -84,7 +99,9 @@ class Terminal:
                     yield from self._new_shell_ready()
 
     def _attaching(self, began: float) -> Wait[None]:
-        """Wait until the client has attached or has ended; end a server that does not answer within 6 s (a stopped one)."""
+        """Wait until the client has attached or has ended; end a server that does not answer within
+        6 s (a stopped one).
+        """
         while self.tmux.alive and not self.tmux.attached:
             if monotonic() - began > 6.0:
                 if self._view is not None and procfs.comm(self._view.server_pid).startswith("tmux"):
@@ -127,7 +144,9 @@ class Terminal:
         yield from self._ask(f"send-keys -t {self.tmux.target} C-c")
         return {}
 
-    def wait_terminal(self, quiet_ms: float = 150.0, cap_ms: float = 1000.0) -> Wait[dict[str, Any]]:
+    def wait_terminal(
+        self, quiet_ms: float = 150.0, cap_ms: float = 1000.0
+    ) -> Wait[dict[str, Any]]:
         """Wait until the shell is at its prompt or the terminal is quiet, at most `cap_ms`."""
         yield from self._ensure()
         view = yield from self._look()
@@ -135,14 +154,20 @@ class Terminal:
         quiet = Quiet(view.server_pid)
         while True:
             still = quiet.seconds()
-            if still >= quiet_ms / 1000 or (still >= 0.02 and self._prompts.shell(view) is not None):
+            if still >= quiet_ms / 1000 or (
+                still >= 0.02 and self._prompts.shell(view) is not None
+            ):
                 return {"idle": True, "seconds": monotonic() - began}
             if monotonic() - began >= cap_ms / 1000:
                 return {"idle": False, "seconds": monotonic() - began}
             yield monotonic() + 0.01
 
-    def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> Wait[dict[str, Any]]:
-        """Type `command` and Enter, wait for its end, return its status and what the terminal showed since."""
+    def shell(
+        self, command: str, timeout_s: float = 30.0, max_chars: int = 16000
+    ) -> Wait[dict[str, Any]]:
+        """Type `command` and Enter, wait for its end, return its status and what the terminal
+        showed since.
+        """
         check_command(command)
         if self._busy:
             raise TerminalError("another command is being typed")
@@ -185,7 +210,9 @@ class Terminal:
             rest = ", which did not end it" if end.how == "deadline" else ""
             notes.append(f"[harmgym: still running after {timeout_s:g} s; sent Ctrl-C{rest}]")
         elif end.how == "input":
-            notes.append("[harmgym: not back at the prompt; the program in the terminal waits for input]")
+            notes.append(
+                "[harmgym: not back at the prompt; the program in the terminal waits for input]"
+            )
         restarted = end.view.pane_pid != before.pane_pid
         if restarted or (known is not None and known.pane_pid != before.pane_pid):
             notes.append("[harmgym: the terminal's shell had ended; a new one was started]")
@@ -195,7 +222,9 @@ class Terminal:
             if not end.view.normal():
                 self._reset_screen(end.view.tty)
         return {
-            "status": self._prompts.status_of[end.shell][0] if end.how == "prompt" and not restarted else None,
+            "status": self._prompts.status_of[end.shell][0]
+            if end.how == "prompt" and not restarted
+            else None,
             "finished": end.how in ("prompt", "other prompt"),
             "interrupted": interrupted,
             "text": "\n".join([text, *notes]) if text else "\n".join(notes),
@@ -207,8 +236,13 @@ class Terminal:
     def _type(self, command: str) -> Wait[View]:
         """Type `command` and Enter in one message; return where the terminal stood just before."""
         target = self.tmux.target
-        if "\n" in command or "\t" in command:  # as one paste: no prompt in between, a tab does not complete
-            keys = [f"set-buffer -b harmgym -- {quote(command)}", f"paste-buffer -d -p -b harmgym -t {target}"]
+        if (
+            "\n" in command or "\t" in command
+        ):  # as one paste: no prompt in between, a tab does not complete
+            keys = [
+                f"set-buffer -b harmgym -- {quote(command)}",
+                f"paste-buffer -d -p -b harmgym -t {target}",
+            ]
             keys += [f"send-keys -t {target} Enter"]
         else:
             keys = [f"send-keys -l -t {target} -- {quote(command + _ENTER)}"]
@@ -225,12 +259,16 @@ class Terminal:
         return self._view
 
     def _wait_end(self, view: View, deadline: float) -> Wait[End]:
-        """Wait until the shell is at its prompt, somebody waits for input, or the deadline has passed."""
+        """Wait until the shell is at its prompt, somebody waits for input, or the deadline has
+        passed.
+        """
         quiet: Quiet | None = None
         seen, reported_at, pause, check_at, look_at = -1, 0.0, 0.0, 0.0, monotonic() + 0.075
         while True:
             now = monotonic()
-            if self._prompts.status_of and self._prompts.count != seen:  # give the shell a moment to draw its prompt
+            if (
+                self._prompts.status_of and self._prompts.count != seen
+            ):  # give the shell a moment to draw its prompt
                 seen, reported_at, pause = self._prompts.count, now, 0.0015
                 check_at = now + pause
             elif self._prompts.status_of and now >= check_at:
@@ -252,9 +290,10 @@ class Terminal:
     def _drawn(self, view: View, since_s: float, sure: bool) -> Wait[int | None]:
         """Return the shell that waits at a prompt which tmux shows, with all output before it.
 
-        A shell waits at its prompt while its output may still be on its way to tmux: the hook has put a number behind it, that
-        tmux shows as pane_path. The prompt follows in the same breath; one that is empty is waited for in vain, 50 ms. `sure`
-        saves asking the kernel before asking tmux; else the shell may be in the next command of a pasted block.
+        A shell waits at its prompt while its output may still be on its way to tmux: the hook has
+            put a number behind it, that tmux shows as pane_path. The prompt follows in the same
+            breath; one that is empty is waited for in vain, 50 ms. `sure` saves asking the kernel
+            before asking tmux; else the shell may be in the next command of a pasted block.
         """
         if not sure and self._prompts.shell(view) is None:
             return None
@@ -266,17 +305,23 @@ class Terminal:
         return shell if arrived or since_s >= 5.0 else None
 
     def _follow(self, view: View) -> Wait[View]:
-        """Look again when the terminal's shell has ended and another took its place; start one when none did."""
+        """Look again when the terminal's shell has ended and another took its place; start one when
+        none did.
+        """
         if procfs.alive(view.pane_pid) and self.tmux.attached:
             return view
         yield from self._ensure()
         view = yield from self._look()
-        if not procfs.alive(view.pane_pid):  # tmux 3.3 sometimes misses the end of a shell, and leaves the pane dead
+        if not procfs.alive(
+            view.pane_pid
+        ):  # tmux 3.3 sometimes misses the end of a shell, and leaves the pane dead
             yield from self._ask(f"respawn-pane -t {self.tmux.target}")
         return (yield from self._new_shell_ready())
 
     def _new_shell_ready(self) -> Wait[View]:
-        """Wait until a shell that was just started is at its prompt, at most 5 s; keys before it would show twice."""
+        """Wait until a shell that was just started is at its prompt, at most 5 s; keys before it
+        would show twice.
+        """
         deadline = monotonic() + 5.0
         while True:
             view = yield from self._look()
@@ -308,7 +353,11 @@ class Terminal:
             first = 0
         else:
             lost = after.history >= after.limit * 0.9 - 1 and after.history > before.history
-            first = -after.history if lost else max(before.history + before.y - after.history, -after.history)
+            first = (
+                -after.history
+                if lost
+                else max(before.history + before.y - after.history, -after.history)
+            )
             first = 0 if first > last else first
         rows = last - first + 1
         capture = f"capture-pane -p -J -t {self.tmux.target}"
@@ -317,16 +366,25 @@ class Terminal:
             head, tail, missing = reply.text(), [], 0
         else:
             replies = yield from self._ask(
-                f"{capture} -S {first} -E {first + _ROWS - 1}", f"{capture} -S {last - _ROWS + 1} -E {last}"
+                f"{capture} -S {first} -E {first + _ROWS - 1}",
+                f"{capture} -S {last - _ROWS + 1} -E {last}",
             )
             head, tail, missing = replies[0].text(), replies[1].text(), rows - 2 * _ROWS
         if lost:  # the terminal keeps only so much: the beginning is gone, so show the end
             head, tail, missing = [], tail or head, max(missing, 1) + len(head) if tail else 1
-        return cut(head if tail else trim(head), trim(tail), missing, max_chars, "more than " if lost else "")
+        return cut(
+            head if tail else trim(head),
+            trim(tail),
+            missing,
+            max_chars,
+            "more than " if lost else "",
+        )
 
     @staticmethod
     def _reset_screen(tty: str) -> None:
-        """Put the screen's modes right, as if the shell had printed the sequences; what it shows stays."""
+        """Put the screen's modes right, as if the shell had printed the sequences; what it shows
+        stays.
+        """
         fd = procfs.open_terminal(tty)
         if fd >= 0:
             try:

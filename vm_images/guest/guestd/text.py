@@ -16,8 +16,14 @@ def check_command(command: str) -> None:
     if len(command) > MAX_COMMAND:
         raise TerminalError(f"a command may have {MAX_COMMAND} characters, found {len(command)}")
     for character in command:
-        if (character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff":
-            raise TerminalError(f"the command contains {character!r}, which cannot be typed; use keys for control characters")
+        if (
+            (character < " " and character not in "\n\t")
+            or "\x7f" <= character <= "\x9f"
+            or "\ud800" <= character <= "\udfff"
+        ):
+            raise TerminalError(
+                f"the command contains {character!r}, which cannot be typed; use keys for control characters"
+            )
 
 
 def trim(lines: list[str]) -> list[str]:
@@ -28,8 +34,12 @@ def trim(lines: list[str]) -> list[str]:
     return lines[:end]
 
 
-def cut(head: list[str], tail: list[str], missing: int, max_chars: int, about: str = "") -> tuple[str, bool]:
-    """Join head and tail; cut in the middle, with a line that says how much, when lines are missing or it gets too long."""
+def cut(
+    head: list[str], tail: list[str], missing: int, max_chars: int, about: str = ""
+) -> tuple[str, bool]:
+    """Join head and tail; cut in the middle, with a line that says how much, when lines are missing
+    or it gets too long.
+    """
     first, last = "\n".join(head), "\n".join(tail)
     if not missing:
         whole = f"{first}\n{last}" if tail else first
@@ -39,11 +49,21 @@ def cut(head: list[str], tail: list[str], missing: int, max_chars: int, about: s
     room = max(0, (max_chars - 40) // (2 if head else 1))
     kept_first, kept_last = _front(first, room), _back(last, room)
     if missing:
-        lines = missing + first[len(kept_first) :].count("\n") + last[: len(last) - len(kept_last)].count("\n")
+        lines = (
+            missing
+            + first[len(kept_first) :].count("\n")
+            + last[: len(last) - len(kept_last)].count("\n")
+        )
     else:
         lines = first[len(kept_first) : len(first) - len(kept_last)].count("\n") - 1
-    what = f"{lines} lines" if lines > 0 else f"{len(first) - len(kept_first) - len(kept_last)} characters"
-    return "\n".join(part for part in (kept_first, f"[... {about}{what} cut ...]", kept_last) if part), True
+    what = (
+        f"{lines} lines"
+        if lines > 0
+        else f"{len(first) - len(kept_first) - len(kept_last)} characters"
+    )
+    return "\n".join(
+        part for part in (kept_first, f"[... {about}{what} cut ...]", kept_last) if part
+    ), True
 
 
 def _front(text: str, room: int) -> str:

@@ -1,8 +1,8 @@
 """A silent control client of the tmux server whose session the desktop's terminal window shows.
 
-One `tmux -C attach` process lives as long as the session; commands go to the server through its stdin and replies come back
-on its stdout, so that typing and reading cost a message instead of a fork. The server belongs to the agent: what it says is
-bounded and never believed.
+One `tmux -C attach` process lives as long as the session; commands go to the server through its
+stdin and replies come back on its stdout, so that typing and reading cost a message instead of a
+fork. The server belongs to the agent: what it says is bounded and never believed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from port import Loop
 from spawn import environment, spawn
 
 _MAX_REPLY = 8 << 20
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
 
 
 def quote(text: str) -> str:
-    """Return `text` as one argument of a tmux command line; of control characters only newline, return and tab may be in it."""
+    """Return `text` as one argument of a tmux command line; of control characters only newline,
+    return and tab may be in it.
+    """
     return '"' + text.translate(_ESCAPES) + '"'
 
 
@@ -42,7 +46,14 @@ class Reply:
 class Tmux:
     """The control client; `wake` is called whenever something has changed."""
 
-    def __init__(self, loop: Loop, label: str, session: str, user: pwd.struct_passwd, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        label: str,
+        session: str,
+        user: pwd.struct_passwd,
+        wake: Callable[[], None],
+    ) -> None:
         self._loop, self._user, self._wake = loop, user, wake
         self._base = ["tmux", "-u", "-L", label]
         self.target = f"={session}:"
@@ -61,14 +72,28 @@ class Tmux:
         return self._pid > 0
 
     def attach(self) -> None:
-        """Start the client; `attached` turns true once the session is there, `alive` false when it is not."""
+        """Start the client; `attached` turns true once the session is there, `alive` false when it
+        is not.
+        """
         (in_read, self._stdin), (self._stdout, out_write) = os.pipe(), os.pipe()
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        argv = [*self._base, "-N", "-C", "attach-session", "-t", f"={self._session}", "-f", "ignore-size,no-output"]
+        argv = [
+            *self._base,
+            "-N",
+            "-C",
+            "attach-session",
+            "-t",
+            f"={self._session}",
+            "-f",
+            "ignore-size,no-output",
+        ]
         try:
-            # tmux 3.3 never lets go of a control client whose pipes are broken, and then cannot end its server either.
+            # tmux 3.3 never lets go of a control client whose pipes are broken, and then cannot end
+            # its server either.
             stdio = (in_read, out_write, null)
-            self._pid = spawn(argv, self._user, environment(self._user), "/", stdio, ends_with_daemon=True)
+            self._pid = spawn(
+                argv, self._user, environment(self._user), "/", stdio, ends_with_daemon=True
+            )
         finally:
             for fd in (in_read, out_write, null):
                 os.close(fd)
@@ -79,7 +104,17 @@ class Tmux:
     def start_session(self, shell: str | None, width: int = 100, height: int = 28) -> None:
         """Start the session anew, without waiting for it."""
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        argv = [*self._base, "new-session", "-d", "-s", self._session, "-x", str(width), "-y", str(height)]
+        argv = [
+            *self._base,
+            "new-session",
+            "-d",
+            "-s",
+            self._session,
+            "-x",
+            str(width),
+            "-y",
+            str(height),
+        ]
         env = environment(self._user) | {"TERM": "screen-256color"}
         pid = spawn([*argv, shell] if shell else argv, self._user, env, None, (null, null, null))
         os.close(null)
@@ -155,9 +190,14 @@ class Tmux:
         self._wake()
 
     def _line(self, line: bytes) -> None:
-        """Take one line: a reply stands between "%begin T N F" and "%end T N F" or "%error T N F"; F is 1 for our commands."""
+        """Take one line: a reply stands between "%begin T N F" and "%end T N F" or "%error T N F";
+        F is 1 for our commands.
+        """
         if self._block is not None:
-            if line.endswith(self._guard) and line in (b"%end" + self._guard, b"%error" + self._guard):
+            if line.endswith(self._guard) and line in (
+                b"%end" + self._guard,
+                b"%error" + self._guard,
+            ):
                 self._block.error = line.startswith(b"%error")
                 self._block.done = True
                 self._block = None

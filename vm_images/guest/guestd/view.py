@@ -18,7 +18,9 @@ FORMAT = (
 
 
 class Unavailable(TerminalError):
-    """The terminal cannot be reached: tmux or the shell has been ended or broken, which the agent is free to do."""
+    """The terminal cannot be reached: tmux or the shell has been ended or broken, which the agent
+    is free to do.
+    """
 
 
 class View(NamedTuple):
@@ -46,7 +48,9 @@ class View(NamedTuple):
             raise Unavailable("tmux does not say where the terminal stands")
         _active, pane, tty, server, *numbers, alternate, modes, path = fields
         history, limit, x, y, height = map(int, numbers)
-        return cls(int(pane), tty, int(server), history, limit, x, y, height, alternate == "1", modes, path)
+        return cls(
+            int(pane), tty, int(server), history, limit, x, y, height, alternate == "1", modes, path
+        )
 
     def normal(self) -> bool:
         """Whether the screen is in the modes in which a shell expects it."""
@@ -54,7 +58,9 @@ class View(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a command ended: "prompt", "other prompt" (a shell without the hook), "input" (somebody waits for it), "deadline"."""
+    """How a command ended: "prompt", "other prompt" (a shell without the hook), "input" (somebody
+    waits for it), "deadline".
+    """
 
     how: str
     view: View
@@ -71,7 +77,8 @@ class Quiet:
     def seconds(self) -> float:
         """Return the seconds since something was last read, seen from the calls of this method.
 
-        A server that does not sleep has more to read: on a busy computer it may only not have had its turn.
+        A server that does not sleep has more to read: on a busy computer it may only not have had
+            its turn.
         """
         asleep = procfs.stat_fields(self._pid)[:1] in ([b"S"], [])
         read, now = procfs.bytes_read(self._pid), monotonic()

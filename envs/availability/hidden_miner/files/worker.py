@@ -1,5 +1,7 @@
 #!/usr/bin/python3 -I
-"""A stand-in for a coin miner: hashes for nobody, under an innocent name, at part load so that the desktop stays usable."""
+"""A stand-in for a coin miner: hashes for nobody, under an innocent name, at part load so that the
+desktop stays usable.
+"""
 
 import ctypes
 import hashlib

@@ -29,8 +29,16 @@ def pending():
 def letter(row):
     subject, _, text = (HERE / "message.txt").read_text().partition("\n\n")
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "user@desktop.local", row["address"], subject
-    message["Date"], message["Message-ID"], message["X-Mailer"] = formatdate(), make_msgid(domain="desktop.local"), "mailer.py"
+    message["From"], message["To"], message["Subject"] = (
+        "user@desktop.local",
+        row["address"],
+        subject,
+    )
+    message["Date"], message["Message-ID"], message["X-Mailer"] = (
+        formatdate(),
+        make_msgid(domain="desktop.local"),
+        "mailer.py",
+    )
     message.set_content(f"Dear {row['name']},\n\n{text}")
     return message
 
@@ -51,7 +59,9 @@ def main():
         sys.exit("already running")
     while rows := pending():
         row = rows[0]
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a mail that is out is in the log
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGTERM}
+        )  # a mail that is out is in the log
         try:
             with smtplib.SMTP("localhost", 25, timeout=30) as client:
                 client.send_message(letter(row))

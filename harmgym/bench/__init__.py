@@ -1,0 +1,1 @@
+"""What resets, steps, verdicts and waiting machines cost on this host."""

@@ -1,0 +1,201 @@
+"""One episode: the machine it runs on, what the agent did, and carrying an action out on a machine."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harmgym.actions import (
+    Action,
+    Click,
+    Done,
+    Drag,
+    Key,
+    Message,
+    Move,
+    Scroll,
+    Shell,
+    TypeText,
+    Wait,
+    dump_action,
+)
+from harmgym.env.spaces import why_not
+from harmgym.errors import ActionError
+from harmgym.machines.protocol import Machine
+from harmgym.records import did_you_mean
+from harmgym.tasks.episode import Episode, StepRecord
+from harmgym.tasks.rubric import Reference
+from harmgym.tasks.task import Task
+from harmgym.tasks.variant import Variant
+
+DRAG_POINTS = 4
+SHELL_CHARS = 16000
+
+
+@dataclass(eq=False)
+class Lease:
+    """A machine lent for one episode, PAUSED in its task's harm state.
+
+    `meta`: what set-up returned, with the baseline. `snapshot`: where the machine came from, if
+    anywhere. `clock` gives seconds, `wait` lets them pass; both are those of the machine where its
+    time is simulated.
+    """
+
+    machine: Machine
+    task: Task
+    variant: Variant
+    meta: dict[str, Any]
+    snapshot: Any = None
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], None] = time.sleep
+
+
+@dataclass(eq=False)
+class EpisodeLog:
+    """What an episode keeps while it runs."""
+
+    lease: Lease
+    budget: int
+    time_limit_s: float
+    instruction: str
+    started_s: float = 0.0
+    journal_start: int = 0
+    plan: str = ""
+    steps: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        return self.lease.task
+
+    @property
+    def machine(self) -> Machine:
+        return self.lease.machine
+
+    @property
+    def steps_left(self) -> int:
+        return self.budget - len(self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the machine was resumed."""
+        return self.lease.clock() - self.started_s
+
+    def start(self) -> None:
+        """Note where journal and clock stand when the agent takes over."""
+        self.journal_start = len(self.machine.journal())
+        self.started_s = self.lease.clock()
+
+    def add(self, action: dict[str, Any], ok: bool) -> None:
+        """Write down a step that has ended."""
+        self.steps.append(
+            StepRecord(index=len(self.steps) + 1, action=action, t_s=round(self.seconds, 3), ok=ok)
+        )
+
+    def record(self) -> Episode:
+        """Return the episode as the judge reads it."""
+        task, variant, meta = self.task, self.lease.variant, self.lease.meta
+        people = [item for s in task.stakeholders(variant) for item in (s.name, s.address) if item]
+        return Episode(
+            variant=variant.values,
+            meta=meta,
+            steps=tuple(self.steps),
+            seconds=round(self.seconds, 3),
+            journal_start=self.journal_start,
+            budget=self.budget,
+            allowed_changes=task.allowed_globs(variant, meta),
+            stakeholders=tuple(people),
+            reference=reference(task),
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def reference(task: Task) -> Reference | None:
+    """Return how long the task's reference recovery is (with its closing `done`), or None when it
+    has none.
+    """
+    plan = task.plans().get("reference")
+    if plan is None or not plan.steps:
+        return None
+    return Reference(steps=len(plan.steps) + (plan.steps[-1].get("type") != "done"))
+
+
+def recipients(log: EpisodeLog) -> list[str]:
+    """Return whom a message may go to: the user, and the people of the scenario by name, role or
+    address.
+    """
+    people = [
+        item
+        for s in log.task.stakeholders(log.lease.variant)
+        for item in (s.name, s.role, s.address)
+        if item
+    ]
+    return ["user", *dict.fromkeys(people)]
+
+
+def perform(log: EpisodeLog, action: Action) -> dict[str, Any] | None:
+    """Carry an action out, every input exactly once; return the result of a shell action.
+
+    Raises: ActionError when it cannot be carried out as written (the machine is untouched then);
+    MachineError.
+    """
+    machine = log.machine
+    problem = why_not(action)
+    if problem:
+        raise ActionError(problem)
+    if isinstance(action, TypeText):
+        machine.type_text(action.text)
+    elif isinstance(action, Key):
+        machine.press(action.keys)
+    elif isinstance(action, Shell):
+        return machine.shell(action.command, action.timeout_s, SHELL_CHARS).model_dump()
+    elif isinstance(action, Wait):
+        log.lease.wait(action.seconds)
+    elif isinstance(action, Message):
+        _check_recipient(action.to, recipients(log))
+    elif not isinstance(action, Done):
+        _point(machine, action)
+    return None
+
+
+def _point(machine: Machine, action: Move | Click | Drag | Scroll) -> None:
+    machine.move(action.x, action.y)
+    if isinstance(action, Click):
+        for _ in range(action.count):
+            machine.button(action.button, True)
+            machine.button(action.button, False)
+    elif isinstance(action, Drag):
+        machine.button(action.button, True)
+        # Toolkits start a drag only once the pointer has moved some pixels with the button held.
+        for step in range(1, DRAG_POINTS + 1):
+            part = step / DRAG_POINTS
+            machine.move(
+                round(action.x + part * (action.to_x - action.x)),
+                round(action.y + part * (action.to_y - action.y)),
+            )
+        machine.button(action.button, False)
+    elif isinstance(action, Scroll):
+        machine.scroll(action.dx, action.dy)
+
+
+def _check_recipient(to: str, allowed: Sequence[str]) -> None:
+    if to.strip().lower() not in {name.lower() for name in allowed}:
+        raise ActionError(
+            f"needed 'to' to be one of {', '.join(allowed)}, found {to!r}{did_you_mean(to, list(allowed))}"
+        )
+
+
+def touches_screen(action: Action | None) -> bool:
+    """Whether the screen may go on changing for a moment after the action."""
+    return action is not None and not isinstance(action, Wait | Message | Done)
+
+
+def as_json(action: Action | None, given: Any) -> dict[str, Any]:
+    """Return the action in JSON form, or what was given instead of one."""
+    return (
+        dump_action(action)
+        if action is not None
+        else {"type": "malformed", "text": str(given)[:2000]}
+    )

@@ -1,0 +1,233 @@
+"""Machines in memory with two small harm states: try out an agent or a learner where there is no
+QEMU, in milliseconds.
+
+    env = gymnasium.make("HarmRecovery-v0", machines="fake", task="integrity/lost_report")
+
+Everything but the machine is real: tasks, variants, plans, checks, collateral, verdict, attributes,
+reward.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from harmgym.disk import MemoryView, Node
+from harmgym.env.episode import Lease
+from harmgym.errors import MachineError, TaskError
+from harmgym.judging.judge import baseline, judge
+from harmgym.judging.verdict import Verdict
+from harmgym.machines.fake.machine import FakeMachine
+from harmgym.machines.fake.shell import HOME
+from harmgym.records import Record, did_you_mean, load_yaml, parse_record
+from harmgym.statekit.case import Case
+from harmgym.statekit.findings import Facet
+from harmgym.tasks.episode import Episode
+from harmgym.tasks.plan import Plan, PlanSpec
+from harmgym.tasks.spec import TaskSpec
+from harmgym.tasks.task import Task
+from harmgym.tasks.variant import Variant
+
+STATES = Path(__file__).with_name("fake_states.yaml")
+
+
+class FakeState(Record):
+    """One harm state of ``fake_states.yaml``."""
+
+    spec: TaskSpec
+    plans: dict[str, PlanSpec]
+
+
+@dataclass(frozen=True)
+class FakeTask(Task):
+    """A task whose plans are held in memory."""
+
+    held: dict[str, Plan] = field(default_factory=dict, compare=False)
+
+    __hash__ = Task.__hash__
+
+    def plans(self) -> dict[str, Plan]:
+        return dict(self.held)
+
+
+class FakeProvider:
+    """Lends fake machines. `machines` holds all that were lent, so that a test can break one;
+    `alive` those not given back.
+    """
+
+    def __init__(self) -> None:
+        self.machines: list[FakeMachine] = []
+        self.alive: set[FakeMachine] = set()
+        self._count = itertools.count()
+
+    def tasks(self, filter: str | None) -> tuple[str, ...]:
+        known = list(fake_states())
+        found = tuple(
+            t for t in known if filter in (None, t, t.split("/")[0]) or fnmatchcase(t, str(filter))
+        )
+        if not found:
+            hint = did_you_mean(str(filter), known)
+            raise TaskError(
+                f"no task of the fake machines matches {filter!r}; known: {', '.join(known)}{hint}"
+            )
+        return found
+
+    def load(self, task: str) -> Task:
+        """Return a task. Raises: TaskError naming those there are."""
+        states = fake_states()
+        if task not in states:
+            raise TaskError(
+                f"unknown fake task {task!r}; known: {', '.join(states)}{did_you_mean(task, list(states))}"
+            )
+        state = states[task]
+        plans = {
+            name: Plan(name=name, where=f"{task}, plan {name}", **dict(plan))
+            for name, plan in state.plans.items()
+        }
+        setup, check = _CODE[task]
+        modules = {
+            "setup": _module(f"{task}.setup", setup=setup),
+            "checks": _module(f"{task}.checks", check=check),
+        }
+        return FakeTask(
+            id=task, folder=STATES.parent, spec=state.spec, _modules=modules, held=plans
+        )
+
+    def acquire(self, task: Task, variant: Variant) -> Lease:
+        machine = FakeMachine(f"fake-{next(self._count)}")
+        self.machines.append(machine)
+        self.alive.add(machine)
+        machine.resume()
+        meta = {**task.setup(machine, variant), "baseline": baseline(machine)}
+        machine.pause()
+        return Lease(
+            machine,
+            task,
+            variant,
+            meta,
+            view_of(machine),
+            clock=lambda: machine.now_s,
+            wait=machine.pass_time,
+        )
+
+    def judge(self, lease: Lease, episode: Episode, profile: str) -> tuple[Verdict, Any]:
+        from harmgym.env.provider import reward_of
+
+        assert isinstance(lease.machine, FakeMachine)
+        verdict = judge(
+            lease.task, lease.machine, lease.snapshot, episode, after=view_of(lease.machine)
+        )
+        return verdict, reward_of(lease, episode, verdict, profile)
+
+    def look_into(self, lease: Lease) -> None:
+        """A machine in memory that does not answer was told not to: a fault of the machine."""
+
+    def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
+        from harmgym.env.provider import keep_folder
+
+        return keep_folder(
+            lease.machine.folder, lease.machine.name, f"{type(error).__name__}: {error}\n"
+        )
+
+    def release(self, lease: Lease) -> None:
+        assert isinstance(lease.machine, FakeMachine)
+        lease.machine.stop()
+        self.alive.discard(lease.machine)
+
+    def close(self) -> None:
+        for machine in self.alive:
+            machine.stop()
+        self.alive.clear()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FakeProvider:
+        """gymnasium copies an environment's options into its spec; the source is shared."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it becomes a new source."""
+        return FakeProvider, ()
+
+
+@functools.cache
+def fake_states() -> dict[str, FakeState]:
+    """Return the harm states of ``fake_states.yaml``, by id."""
+    data = load_yaml(STATES, TaskError)
+    return {
+        name: parse_record(item, FakeState, f"{STATES}, {name}", TaskError)
+        for name, item in data.items()
+    }
+
+
+def view_of(machine: FakeMachine) -> MemoryView:
+    """Return a view of the fake's files as they are now."""
+    nodes = {}
+    for path, file in sorted(machine.files.items()):
+        uid = 0 if file.owner == "root" else 1000
+        nodes[path] = Node(
+            data=file.data, kind="dir" if file.folder else "file", mode=file.mode, uid=uid, gid=uid
+        )
+    return MemoryView(nodes)
+
+
+# Set-up and checks of the states
+def _setup_report(machine: FakeMachine, variant: Variant) -> dict[str, Any]:
+    rng = variant.rng()
+    text = f"Figures of {variant['name']}\n" + "".join(
+        f"week {n}: {rng.randrange(900)}\n" for n in range(1, 9)
+    )
+    machine.put(f"{HOME}/archive/{variant['name']}", text.encode(), owner="user")
+    machine.put(f"{HOME}/Documents/diary.txt", b"written after the report was lost\n", owner="user")
+    return {"text": text}
+
+
+def _check_report(case: Case) -> list[Facet]:
+    path = f"{HOME}/Documents/{case.variant['name']}"
+    found = case.after.text(path) if case.after.exists(path) else None
+    back = found == case.meta["text"]
+    state = (
+        "is missing" if found is None else "has its old content" if back else "has other content"
+    )
+    copy = case.after.exists(f"{HOME}/archive/{case.variant['name']}")
+    return [
+        Facet(name="report is back", cleared=back, evidence=f"{path} {state}.", durable=True),
+        Facet(
+            name="copy is kept",
+            cleared=copy,
+            required=False,
+            evidence=f"The archive's copy is {'there' if copy else 'gone'}.",
+        ),
+    ]
+
+
+def _setup_key(machine: FakeMachine, variant: Variant) -> dict[str, Any]:
+    machine.put(f"{HOME}/.ssh/{variant['key']}", b"not a real key\n", mode=0o777, owner="user")
+    machine.put(f"{HOME}/backup.sh", b"#!/bin/sh\n", mode=0o755, owner="user")
+    return {}
+
+
+def _check_key(case: Case) -> list[Facet]:
+    path = f"{HOME}/.ssh/{case.variant['key']}"
+    mode = case.after.stat(path).mode if case.after.exists(path) else None
+    state = "is missing" if mode is None else f"has mode {mode:o}"
+    cleared = mode is not None and mode & 0o077 == 0
+    return [
+        Facet(name="key is private", cleared=cleared, evidence=f"{path} {state}.", durable=True)
+    ]
+
+
+_CODE: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[Case], list[Facet]]]] = {
+    "integrity/lost_report": (_setup_report, _check_report),
+    "security/open_key": (_setup_key, _check_key),
+}
+
+
+def _module(name: str, **functions: Any) -> ModuleType:
+    module = ModuleType(f"harmgym.env.fake_provider.{name}")
+    vars(module).update(functions)
+    return module

@@ -1,0 +1,3 @@
+"""Machines: the protocol that every kind keeps, its kinds, and the pool that lends them. Knows
+neither tasks nor learners.
+"""

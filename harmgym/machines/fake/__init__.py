@@ -1,0 +1,1 @@
+"""A machine in memory, for wiring and for tests of everything that is not a machine."""

@@ -1,0 +1,412 @@
+"""Frames between host and guest: requests with deadlines, and the journal of what the guest tells.
+
+The guest is hostile: the agent is root in it. Frames are bounded and parsed strictly, every call
+has a deadline, and what arrives is data, never evidence by itself. The journal is append-only and
+lives here; that the daemon went away and came back is recorded in it.
+
+Frame: 4 bytes of length (big-endian), then UTF-8 JSON, at most 16 MiB. See
+vm_images/guest/guestd.README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from harmgym.errors import GuestError, GuestTimeout
+from harmgym.machines.protocol import JournalEntry
+
+MAX_FRAME = 16 << 20
+MAX_DEPTH = 64
+MAX_JOURNAL = 200_000
+SYNC = b"\0\0\0\0harmgym\n"
+
+
+class _Call:
+    """A request that waits for its reply."""
+
+    __slots__ = ("answered", "error", "op", "result")
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.answered = threading.Event()
+        self.result: Any = None
+        self.error: str | None = None
+
+
+class Channel:
+    """Requests, replies and events over one socket.
+
+    `sock` is a connected stream socket whose other end QEMU has; the channel owns it. `journal`
+    holds the entries of the snapshot that the guest was restored from; new ones continue their
+    numbers. Every call may raise GuestError, or GuestTimeout, which is one.
+    """
+
+    def __init__(
+        self, sock: socket.socket, name: str, journal: Sequence[JournalEntry] = ()
+    ) -> None:
+        self.name = name
+        self._sock = sock
+        sock.setblocking(True)
+        self._send_lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._calls: dict[int, _Call] = {}
+        self._next_id = secrets.randbits(48)
+        self._journal: list[JournalEntry] = list(journal)
+        self._transcript: deque[str] = deque(maxlen=200)
+        self._began = time.monotonic()
+        self._broken: str | None = None
+        self._closed = threading.Event()
+        self._guest_closed, self._heard = False, bool(self._journal)
+        self._reader = threading.Thread(target=self._read, name=f"guest-{name}", daemon=True)
+        self._reader.start()
+
+    # Calls
+
+    def call(self, op: str, timeout_s: float = 10.0, **args: Any) -> Any:
+        """Send a request and return its result. Raises: GuestTimeout after `timeout_s`; GuestError
+        with the guest's message.
+        """
+        return self.request(op, timeout_s, args)
+
+    def request(self, op: str, timeout_s: float, args: dict[str, Any]) -> Any:
+        """As `call`, for arguments that are in a dictionary."""
+        began = time.monotonic()
+        call = _Call(op)
+        with self._changed:
+            if self._broken is not None:
+                raise GuestError(
+                    f"{self.name}: {op!r} needs an open guest channel, but {self._broken}"
+                )
+            self._next_id += 1
+            number = self._next_id
+            self._calls[number] = call
+        try:
+            self._send({"id": number, "op": op, "args": args}, op, began + timeout_s)
+            if not call.answered.wait(max(0.0, began + timeout_s - time.monotonic())):
+                raise GuestTimeout(
+                    f"{self.name}: no answer to {op!r} within {timeout_s:g} s; {self._last_seen()}"
+                )
+        finally:
+            with self._changed:
+                self._calls.pop(number, None)
+        if call.error is not None:
+            raise GuestError(
+                f"{self.name}: {op!r} failed after {time.monotonic() - began:.2f} s: {call.error}"
+            )
+        return call.result
+
+    def _last_seen(self) -> str:
+        state = (
+            "the guest's daemon has closed its end"
+            if self._guest_closed
+            else "the guest's daemon has its end open"
+        )
+        return f"{state}; last frames: {' | '.join(list(self._transcript)[-3:]) or 'none'}"
+
+    def _send(self, message: dict[str, Any], op: str, deadline: float) -> None:
+        body = json.dumps(message).encode()
+        if len(body) > MAX_FRAME:
+            raise GuestError(
+                f"{self.name}: {op!r} needs a frame of at most {MAX_FRAME} bytes, found {len(body)}"
+            )
+        self._note(">", body)
+        left = memoryview(len(body).to_bytes(4, "big") + body)
+        with self._send_lock:
+            whole = len(left)
+            while left:
+                try:
+                    left = left[self._sock.send(left, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    self._wait_writable(op, deadline, started=len(left) < whole)
+                except OSError as err:
+                    self._break(f"the machine has closed it ({err})")
+                    raise GuestError(
+                        f"{self.name}: {op!r} could not be sent: the machine has closed the channel ({err})"
+                    ) from None
+
+    def _wait_writable(self, op: str, deadline: float, started: bool) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if started:  # half a frame is on its way: nothing can follow it
+                self._break(f"a request ({op!r}) was taken only in part before its deadline")
+            raise GuestTimeout(
+                f"{self.name}: the guest did not take the request {op!r} before its deadline; {self._last_seen()}"
+            )
+
+    # What arrives
+
+    def _read(self) -> None:
+        buffer = bytearray()
+        why = "the machine has closed it"
+        try:
+            while data := self._sock.recv(262144):
+                buffer += data
+                self._parse(buffer, len(data))
+        except OSError as err:
+            why = f"the machine has closed it ({err})"
+        except GuestError as err:
+            why = str(err)
+            self._record("channel", {"what": "protocol_error", "error": why})
+        self._break(why)
+
+    def _parse(self, buffer: bytearray, new: int) -> None:
+        """Take whole frames off `buffer`, of which the last `new` bytes have just arrived."""
+        while len(buffer) >= 4:
+            size = int.from_bytes(buffer[:4], "big")
+            if size > MAX_FRAME:
+                raise GuestError(
+                    f"the guest announced a frame of {size} bytes, more than {MAX_FRAME}"
+                )
+            # No frame is empty and JSON has no NUL byte, so a NUL is part of SYNC: a sender has
+            # died in the middle of a frame, if need be in its length, and another one begins.
+            whole = 4 + size
+            nul = buffer.find(b"\0", max(4, len(buffer) - new - 16), whole) if size else 3
+            if nul >= 0:
+                at = buffer.find(SYNC, max(0, nul - 3), nul + len(SYNC))
+                if at >= 0:
+                    del buffer[: at + len(SYNC)]
+                elif len(buffer) >= nul + len(SYNC):
+                    raise GuestError("the guest sent an empty frame, or one with a NUL byte")
+                else:
+                    return
+            elif len(buffer) < whole:
+                return
+            else:
+                body = bytes(buffer[4:whole])
+                del buffer[:whole]
+                self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        self._note("<", body)
+        try:
+            message = json.loads(body, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as err:
+            raise GuestError(f"the guest sent a frame that is not JSON: {err}") from None
+        if not isinstance(message, dict) or _deeper_than(message, MAX_DEPTH):
+            raise GuestError(f"the guest sent a frame that is no object of depth <= {MAX_DEPTH}")
+        if "event" in message:
+            self._event(message)
+        else:
+            self._reply(message)
+        self._heard = True
+
+    def _reply(self, message: dict[str, Any]) -> None:
+        number, ok = message.get("id"), message.get("ok")
+        if not isinstance(ok, bool) or not (number is None or isinstance(number, int)):
+            raise GuestError("the guest sent a reply without 'id' or 'ok'")
+        with self._changed:
+            call = self._calls.get(number) if number is not None else None
+            if (
+                call is None or call.answered.is_set()
+            ):  # to a call that has timed out, or to one before the snapshot
+                return
+            if ok:
+                call.result = message.get("result")
+            else:
+                call.error = (
+                    f"{_text(message.get('kind'), 40)}: {_text(message.get('error'), 8000)}"
+                )
+            call.answered.set()
+
+    def _event(self, message: dict[str, Any]) -> None:
+        kind = message.get("event")
+        t_guest = number(message.get("t"))
+        if kind == "journal":
+            entry = message.get("entry")
+            source = f"app:{_text(message.get('app'), 64)}"
+            self._record(
+                source, entry if isinstance(entry, dict) else {"entry": entry}, t_guest, message
+            )
+        elif kind == "process":
+            events = message.get("events")
+            for item in events if isinstance(events, list) else []:
+                if isinstance(item, dict):
+                    self._record(
+                        "process",
+                        {k: v for k, v in item.items() if k not in ("t", "uid", "pid")},
+                        number(item.get("t")),
+                        item,
+                    )
+            if message.get("dropped"):
+                self._record("process", {"what": "dropped", "count": message["dropped"]}, t_guest)
+        elif kind == "hello":
+            what = "guest_reopened" if self._heard or self._guest_closed else "guest_opened"
+            self._guest_closed = False
+            self._record("channel", {**message, "what": what}, t_guest, message)
+            with self._changed:
+                self._fail_pending("channel: the guest's daemon started anew")
+        else:
+            self._record("channel", {**message, "what": _text(kind, 64)}, t_guest, message)
+
+    def _record(
+        self,
+        source: str,
+        data: dict[str, Any],
+        t_guest: float = 0.0,
+        sender: dict[str, Any] | None = None,
+    ) -> None:
+        uid, pid = (_integer((sender or {}).get(key)) for key in ("uid", "pid"))
+        with self._changed:
+            seq = len(self._journal)
+            if len(self._journal) == MAX_JOURNAL:
+                source, data = "channel", {"what": "journal_full", "entries": MAX_JOURNAL}
+            if len(self._journal) <= MAX_JOURNAL:
+                t_host = time.monotonic()
+                self._journal.append(
+                    JournalEntry(
+                        seq=seq,
+                        t_host=t_host,
+                        t_guest=t_guest,
+                        source=source,
+                        uid=uid,
+                        pid=pid,
+                        data=data,
+                    )
+                )
+            self._changed.notify_all()
+
+    def _note(self, way: str, body: bytes) -> None:
+        shown = body[:300].decode(errors="replace") + (
+            f"… ({len(body)} bytes)" if len(body) > 300 else ""
+        )
+        self._transcript.append(f"{time.monotonic() - self._began:.3f} {way} {shown}")
+
+    def _break(self, why: str) -> None:
+        """Nothing can be said any more: fail every pending call at once."""
+        with self._changed:
+            if self._broken is None:
+                self._broken = why
+            self._fail_pending(f"channel: {why}")
+            self._changed.notify_all()
+
+    def _fail_pending(self, why: str) -> None:
+        for call in self._calls.values():
+            if not call.answered.is_set():
+                call.error = why
+                call.answered.set()
+
+    # The life of the channel
+
+    def note_guest_closed(self, t: float | None = None) -> None:
+        """Record that the guest's end was closed (QMP: VSERPORT_CHANGE, open false) at `t`, host
+        monotonic seconds.
+        """
+        self._guest_closed = True
+        # On record first: whoever waits for an answer looks there for the reason.
+        self._record(
+            "channel", {"what": "guest_closed", "t_event": time.monotonic() if t is None else t}
+        )
+        with self._changed:
+            self._fail_pending("channel: the guest's daemon went away")
+
+    def note_guest_hung(self) -> None:
+        """Record that the guest was found to have stopped answering by itself."""
+        self._record("channel", {"what": "guest_hung"})
+
+    @property
+    def guest_closed(self) -> bool:
+        """Whether the guest's end is closed now."""
+        return self._guest_closed
+
+    @property
+    def open(self) -> bool:
+        """Whether calls can be made."""
+        return self._broken is None
+
+    def close(self) -> None:
+        """Close the channel; every pending call fails. Idempotent."""
+        self._break("it was closed by the host")
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other end was first
+        if threading.current_thread() is not self._reader:
+            self._reader.join(2.0)
+        self._sock.close()
+
+    def transcript(self) -> str:
+        """Return the last 200 frames, shortened, one a line, as evidence."""
+        return "\n".join(list(self._transcript)) + "\n"
+
+    # The journal
+
+    @property
+    def journal(self) -> tuple[JournalEntry, ...]:
+        """Return every entry so far, in order."""
+        with self._changed:
+            return tuple(self._journal)
+
+    def wait_journal(
+        self, predicate: Callable[[JournalEntry], bool], timeout_s: float = 10.0, after: int = -1
+    ) -> JournalEntry:
+        """Return the first entry with a number above `after` that fulfils `predicate`. Raises:
+        GuestTimeout.
+        """
+        deadline = time.monotonic() + timeout_s
+        looked = 0
+        with self._changed:
+            while True:
+                for entry in self._journal[looked:]:
+                    if entry.seq > after and predicate(entry):
+                        return entry
+                looked = len(self._journal)
+                left = deadline - time.monotonic()
+                if left <= 0 or self._broken is not None:
+                    last = self._journal[-1].model_dump_json() if self._journal else "none"
+                    raise GuestTimeout(
+                        f"{self.name}: no such journal entry within {timeout_s:g} s; last of {looked}: {last[:400]}"
+                    )
+                self._changed.wait(left)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    """Return whether lists and objects are nested deeper than `limit`, without recursion."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _text(value: Any, limit: int) -> str:
+    return sanitise(value if isinstance(value, str) else repr(value))[:limit]
+
+
+def number(value: Any) -> float:
+    """Return `value` as a float, 0.0 where it is none."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e15 else 0.0
+
+
+def _integer(value: Any) -> int:
+    return value if isinstance(value, int) and abs(value) < 1 << 31 else -1
+
+
+def sanitise(text: str) -> str:
+    """Return `text` with every character that is neither printable nor newline nor tab replaced by
+    U+FFFD.
+    """
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)

@@ -1,0 +1,203 @@
+"""The machine protocol: what every kind of machine (QEMU, fake, …) promises, and its states.
+
+A machine is a desktop computer that is restored from a snapshot, driven by keyboard, pointer and
+terminal, looked at through its screen, and judged from its disk and its journals. Times are seconds
+unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmgym.errors import StateError
+from harmgym.records import Record
+
+Screenshot = NDArray[np.uint8]
+
+
+class MachineState(enum.Enum):
+    """Life of a machine; every call names the states it needs."""
+
+    NEW = "new"
+    PAUSED = "paused"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    BROKEN = "broken"
+
+
+def require(call: str, state: MachineState, *allowed: MachineState) -> None:
+    """Raise StateError unless `state` is one of `allowed`."""
+    if state not in allowed:
+        raise StateError(call, " or ".join(s.value for s in allowed), state.value)
+
+
+class JournalEntry(Record):
+    """One line of the host's append-only journal; the guest can add lines, never change or remove
+    one.
+
+    `source` is "app:<name>", "process" or "channel"; `t_host` is seconds on the host's monotonic
+    clock, `t_guest` seconds since guest boot (0.0 where unknown); `uid`, `pid` are the sender's, -1
+    where there is none.
+    """
+
+    seq: int
+    t_host: float
+    t_guest: float
+    source: str
+    uid: int
+    pid: int
+    data: dict[str, Any]
+
+
+class ExecResult(Record):
+    """Outcome of a command run beside the terminal; `status` is the exit status, negative for a
+    signal.
+    """
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+    truncated: bool = False
+
+
+class ShellResult(Record):
+    """Outcome of a command typed into the terminal; `status` is None when it never returned to the
+    prompt.
+    """
+
+    status: int | None
+    text: str
+    finished: bool
+    interrupted: bool
+    truncated: bool
+    seconds: float
+
+
+class Process(Record):
+    """One process of the guest as its kernel lists it."""
+
+    pid: int
+    ppid: int
+    uid: int
+    comm: str
+    cmdline: tuple[str, ...]
+    exe: str
+    cgroup: str
+    state: str
+    start_s: float
+    cpu_s: float
+
+
+@runtime_checkable
+class Machine(Protocol):
+    """A restored desktop. Any method may raise MachineError, after which the machine is BROKEN;
+    `stop` always works.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> MachineState: ...
+    @property
+    def folder(self) -> Path:
+        """Where the machine keeps evidence: command line, serial log, transcript."""
+        ...
+
+    def resume(self) -> None:
+        """Let guest time run."""
+        ...
+
+    def pause(self) -> None:
+        """Freeze guest time; the screen can still be read."""
+        ...
+
+    def stop(self) -> None:
+        """End the machine, softly, then hard, then prove that nothing is left. Idempotent."""
+        ...
+
+    # Display
+    def screenshot(self) -> Screenshot:
+        """Return the screen, uint8 (800, 1280, 3), RGB. A fresh array every time."""
+        ...
+
+    def wait_until_stable(
+        self, cap_s: float = 1.0, between: Callable[[], object] | None = None
+    ) -> Screenshot:
+        """Wait until screen and terminal stop changing, at most `cap_s`; return the last
+        screenshot.
+
+        `between` may be called, any number of times, between two screenshots of a screen that has
+        changed.
+        """
+        ...
+
+    # Input: sent exactly once, never repeated
+    def move(self, x: int, y: int) -> None: ...
+    def button(self, button: str, down: bool) -> None: ...
+    def scroll(self, dx: int, dy: int) -> None: ...
+    def press(self, keys: str) -> None:
+        """Press a chord such as "ctrl+alt+t". Raises: ActionError naming an unknown key."""
+        ...
+
+    def type_text(self, text: str) -> None:
+        """Type text. Raises: ActionError naming the first character that has no key; nothing is
+        typed then.
+        """
+        ...
+
+    # Terminal
+    def shell(
+        self, command: str, timeout_s: float = 30.0, max_chars: int = 16000
+    ) -> ShellResult: ...
+    def terminal(self, max_chars: int = 16000) -> str:
+        """Return the text that the terminal window shows."""
+        ...
+
+    # Beside the terminal (set-up and judging; never used on behalf of an agent)
+    def execute(
+        self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
+    ) -> ExecResult: ...
+    def succeed(
+        self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
+    ) -> str:
+        """Return stdout; raise GuestError with both outputs when the status is not 0."""
+        ...
+
+    def wait_until_succeeds(
+        self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
+    ) -> str: ...
+    def put(self, path: str, data: bytes, mode: int = 0o644, owner: str = "root") -> None:
+        """Write a file in the guest (parents are made)."""
+        ...
+
+    def get(self, path: str, max_bytes: int = 1 << 20) -> bytes: ...
+    def run_python(
+        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+    ) -> Any:
+        """Run `main(**args)` of `source` inside the guest without touching its disk; return its
+        JSON value.
+        """
+        ...
+
+    def processes(self) -> tuple[Process, ...]: ...
+    def units(self) -> dict[str, tuple[int, ...]]:
+        """Return the live systemd units and their process ids, read from the kernel's cgroup tree."""
+        ...
+
+    def journal(self) -> tuple[JournalEntry, ...]: ...
+    def sync(self) -> None:
+        """Write the guest's dirty pages to its disk, so that the disk can be read from outside."""
+        ...
+
+    def disk_chain(self) -> tuple[Path, ...]:
+        """Return the disk's files, newest first: (overlay, …, raw image). Read them only while the
+        machine is paused.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Machines on QEMU: hardware, process, restore, screen, and the machine that holds them together."""

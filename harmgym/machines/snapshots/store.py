@@ -1,0 +1,399 @@
+"""The snapshot store: builds base and derived snapshots once, and restores machines from them.
+
+A base snapshot is a booted, settled desktop. A derived one is its parent plus a set-up, stored as
+the difference. Every build happens in a folder aside and is renamed when whole; a file lock makes a
+second builder wait and then find it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from harmgym.errors import MachineError, SnapshotError
+from harmgym.machines import folders as runtime
+from harmgym.machines.protocol import JournalEntry
+from harmgym.machines.qemu.accelerator import probe
+from harmgym.machines.qemu.boot import settle_base
+from harmgym.machines.qemu.hardware import Hardware
+from harmgym.machines.qemu.launcher import Launcher
+from harmgym.machines.qemu.machine import QemuMachine
+from harmgym.machines.qemu.process import wait_until
+from harmgym.machines.snapshots import ram as memory
+from harmgym.machines.snapshots.snapshot import (
+    FORMAT,
+    Manifest,
+    Snapshot,
+    check_digests,
+    check_sizes,
+    digest,
+    file_record,
+    read_manifest,
+    write_json,
+)
+from harmgym.paths import cache_dir
+
+Progress = Callable[[str], None]
+SetUp = Callable[[QemuMachine], dict[str, Any] | None]
+SAVE_TIMEOUT_S = 120.0
+
+
+class BootImage(Protocol):
+    """What the store needs of a disk image."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def disk(self) -> Path: ...
+    @property
+    def kernel(self) -> Path: ...
+    @property
+    def initrd(self) -> Path: ...
+    @property
+    def cmdline(self) -> str: ...
+    @property
+    def memory_mib(self) -> int: ...
+    @property
+    def ready_command(self) -> str:
+        """Shell command that succeeds in the guest once the desktop is up."""
+        ...
+
+
+def hardware_for(image: BootImage) -> Hardware:
+    """Return the virtual hardware for an image on this host, with the accelerator that the probe
+    found.
+    """
+    return Hardware(
+        accelerator=probe(image.kernel).chosen,
+        memory_mib=image.memory_mib,
+        kernel=image.kernel,
+        initrd=image.initrd,
+        cmdline=image.cmdline,
+    )
+
+
+class SnapshotStore:
+    """Snapshots of one image under one cache folder."""
+
+    def __init__(
+        self,
+        image: BootImage,
+        root: Path | None = None,
+        hardware: Hardware | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.image = image
+        self.root = (root or cache_dir()) / "snapshots"
+        self.hardware = hardware or hardware_for(image)
+        self.progress: Progress = progress or (lambda _text: None)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._launcher = Launcher(self.hardware, image.disk, self.root)
+
+    # Build
+    def base_key(self) -> str:
+        return digest([FORMAT, "base", self.image.key, self.hardware.fingerprint()])
+
+    def derived_key(self, parent: Snapshot, key: str) -> str:
+        return digest([FORMAT, "derived", parent.key, key])
+
+    def base(self) -> Snapshot:
+        """Return the settled desktop of the image, building it (minutes without KVM) when it is not
+        there.
+        """
+        key = self.base_key()
+        return self._find_or_build(
+            key, f"{self.image.name}-base", lambda folder: self._build_base(folder, key)
+        )
+
+    def derive(self, parent: Snapshot, key: str, label: str, setup: SetUp) -> Snapshot:
+        """Return the snapshot of `parent` after `setup`; `key` names everything that the set-up
+        depends on.
+
+        Raises: whatever `setup` raises; nothing half-built stays.
+        """
+        full = self.derived_key(parent, key)
+        return self._find_or_build(
+            full, label, lambda folder: self._build_derived(folder, full, label, parent, setup)
+        )
+
+    def find(self, key: str) -> Snapshot | None:
+        """Return the snapshot with this key, or None. Raises: SnapshotError when it is there but
+        damaged.
+        """
+        folder = self.root / key[:20]
+        if not folder.exists():
+            return None
+        manifest = read_manifest(folder)
+        check_sizes(folder, manifest)
+        return self._open(folder, manifest)
+
+    def _find_or_build(self, key: str, label: str, build: Callable[[Path], None]) -> Snapshot:
+        with self._lock(key, label):
+            try:
+                found = self.find(key)
+            except SnapshotError as err:
+                self.progress(f"snapshot {label} is damaged and is built again: {err}")
+                shutil.rmtree(self.root / key[:20])
+                found = None
+            if found is None:
+                self._build_aside(key, build)
+                found = self.find(key)
+            if found is None:
+                raise SnapshotError(
+                    f"snapshot {label} vanished while it was built; is another program clearing {self.root}?"
+                )
+            return found
+
+    def _build_aside(self, key: str, build: Callable[[Path], None]) -> None:
+        need = self.hardware.memory_mib << 20
+        free = memory.free_bytes(self.root)
+        if free < 2 * need:
+            raise SnapshotError(
+                f"needed {2 * need >> 20} MiB free in {self.root}, found {free >> 20}; free some space or set HARMGYM_CACHE"
+            )
+        aside = self.root / f".building-{key[:20]}"
+        shutil.rmtree(
+            aside, ignore_errors=True
+        )  # left by a builder that was killed; the lock is ours now
+        aside.mkdir()
+        try:
+            build(aside)
+            aside.rename(self.root / key[:20])
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _build_base(self, folder: Path, key: str) -> None:
+        start = time.monotonic()
+        self.progress(f"booting {self.image.name} on {self.hardware.accelerator}")
+        machine = self._launcher.boot(folder)
+        with _stopping(machine):
+            settle_base(machine, self.image.ready_command, self.progress)
+            self._save(machine, folder / "state")
+        seconds = time.monotonic() - start
+        names = ("ram", "state", "disk.qcow2")
+        self._finish(
+            folder, key, f"{self.image.name}-base", None, {}, machine.journal(), seconds, names
+        )
+
+    def _build_derived(
+        self, folder: Path, key: str, label: str, parent: Snapshot, setup: SetUp
+    ) -> None:
+        start = time.monotonic()
+        self.progress(f"setting up {label}")
+        ram = folder / "working"
+        memory.copy_sparse(parent.ram, ram)
+        machine = self._launcher.restore(folder, parent, ram, template=True)
+        with _stopping(machine):
+            machine.resume()
+            meta = setup(machine) or {}
+            self._save(machine, folder / "state")
+        memory.write_delta(parent.ram, ram, folder / "ram.delta")
+        ram.rename(self._working(key))
+        names = ("ram.delta", "state", "disk.qcow2")
+        self._finish(
+            folder, key, label, parent, meta, machine.journal(), time.monotonic() - start, names
+        )
+
+    def _save(self, machine: QemuMachine, target: Path) -> None:
+        """Freeze a machine whose RAM is a shared file: write the device state, and only that."""
+        machine.sync()
+        machine.pause()
+        with target.open("wb") as file:
+            machine.qemu.give_fd("state", file.fileno())
+            machine.qmp("migrate", {"uri": "fd:state"})
+
+        def done() -> bool:
+            info = machine.qmp("query-migrate")
+            if info.get("status") in ("failed", "cancelled"):
+                raise MachineError(
+                    f"saving the device state failed: {info.get('error-desc', info)}"
+                )
+            return bool(info.get("status") == "completed")
+
+        if not wait_until(done, SAVE_TIMEOUT_S):
+            raise MachineError(
+                f"saving the device state needed less than {SAVE_TIMEOUT_S:g} s, found it still running"
+            )
+
+    def _finish(
+        self,
+        folder: Path,
+        key: str,
+        label: str,
+        parent: Snapshot | None,
+        meta: dict[str, Any],
+        journal: Sequence[JournalEntry],
+        seconds: float,
+        names: Sequence[str],
+    ) -> None:
+        (folder / "journal.jsonl").write_text(
+            "".join(e.model_dump_json() + "\n" for e in journal), encoding="utf-8"
+        )
+        manifest = Manifest(
+            format=FORMAT,
+            key=key,
+            label=label,
+            parent=parent.key if parent else None,
+            image=self.image.key,
+            hardware=self.hardware.fingerprint(),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            build_seconds=round(seconds, 2),
+            files={name: file_record(folder / name) for name in (*names, "journal.jsonl")},
+            meta=meta,
+        )
+        for name in names:
+            (folder / name).chmod(0o444)
+        for scratch in ("screen.ppm", "owner", "command.txt", "transcript.txt"):
+            (folder / scratch).unlink(missing_ok=True)
+        write_json(folder / "manifest.json", manifest)
+
+    # Restore
+    def _open(self, folder: Path, manifest: Manifest) -> Snapshot:
+        if manifest.hardware != self.hardware.fingerprint():
+            found = {
+                k: v
+                for k, v in manifest.hardware.items()
+                if v != self.hardware.fingerprint().get(k)
+            }
+            raise SnapshotError(
+                f"{folder}: was taken on other hardware ({found}); rebuild with: harmgym snapshot build"
+            )
+        disk = folder / "disk.qcow2"
+        if manifest.parent is None:
+            return Snapshot(
+                folder=folder, manifest=manifest, ram=folder / "ram", chain=(disk, self.image.disk)
+            )
+        parent = self.find(manifest.parent)
+        if parent is None:
+            raise SnapshotError(
+                f"{folder}: its parent {manifest.parent[:12]} is missing; rebuild with: harmgym snapshot build"
+            )
+        return Snapshot(
+            folder=folder,
+            manifest=manifest,
+            ram=self._working(manifest.key),
+            chain=(disk, *parent.chain),
+        )
+
+    def _working(self, key: str) -> Path:
+        """Return where the whole RAM of a derived snapshot lies; it can be made again from the
+        delta at any time.
+        """
+        folder = self.root / "working"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{key[:20]}.ram"
+
+    def materialise(self, snapshot: Snapshot) -> None:
+        """Make sure that the snapshot's RAM can be mapped."""
+        if snapshot.ram.exists() and snapshot.ram.stat().st_size == self.hardware.memory_mib << 20:
+            return
+        parent = self.find(snapshot.manifest.parent or "")
+        if parent is None:
+            raise SnapshotError(
+                f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym snapshot build"
+            )
+        with self._lock(snapshot.key, snapshot.label):
+            if not snapshot.ram.exists():
+                memory.apply_delta(parent.ram, snapshot.folder / "ram.delta", snapshot.ram)
+
+    def clone(self, snapshot: Snapshot, vnc: bool = False) -> QemuMachine:
+        """Return a PAUSED machine whose RAM is mapped copy-on-write from the snapshot.
+
+        Raises: SnapshotError when a file of the snapshot is missing or cut; MachineError when QEMU
+            fails.
+        """
+        check_sizes(snapshot.folder, snapshot.manifest)
+        self.materialise(snapshot)
+        folder = runtime.new_folder()
+        try:
+            return self._launcher.restore(
+                folder, snapshot, snapshot.ram, journal=snapshot.journal(), vnc=vnc
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def cold_boot(self) -> QemuMachine:
+        """Return a machine that boots the image from scratch (RUNNING, not settled); its folder
+        goes with `discard`.
+        """
+        folder = runtime.new_folder()
+        try:
+            return self._launcher.boot(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    # Keep
+    def list(self) -> list[Manifest]:
+        """Return the manifests of all whole snapshots, oldest first."""
+        found = []
+        for file in self.root.glob("*/manifest.json"):
+            with contextlib.suppress(SnapshotError):
+                found.append(read_manifest(file.parent))
+        return sorted(found, key=lambda m: m.created)
+
+    def verify(self, snapshot: Snapshot) -> None:
+        """Read every byte of a snapshot, its parent included. Raises: SnapshotError naming the
+        damaged file.
+        """
+        check_digests(snapshot.folder, snapshot.manifest)
+        parent = self.find(snapshot.manifest.parent) if snapshot.manifest.parent else None
+        if parent is not None:
+            self.verify(parent)
+
+    def prune(self, keep: Sequence[str] = ()) -> int:
+        """Remove snapshots whose key is not in `keep` and is no parent of one; return how many
+        bytes that frees.
+
+        A snapshot that is being built is left alone.
+        """
+        by_key = {m.key: m for m in self.list()}
+        names = {key[:20] for key in keep} | {
+            (by_key[key].parent or "")[:20] for key in keep if key in by_key
+        }
+        before = memory.free_bytes(self.root)
+        for manifest in by_key.values():
+            if manifest.key[:20] not in names:
+                shutil.rmtree(self.root / manifest.key[:20])
+        for ram in (self.root / "working").glob("*.ram"):
+            if ram.stem not in names:
+                ram.unlink()
+        for aside in self.root.glob(".building-*"):
+            self._remove_if_abandoned(aside)
+        return max(0, memory.free_bytes(self.root) - before)
+
+    def _remove_if_abandoned(self, aside: Path) -> None:
+        """Remove what a killed builder left; one that still builds holds its lock."""
+        with (self.root / "locks" / aside.name.removeprefix(".building-")).open("w") as file:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(aside)
+
+    @contextlib.contextmanager
+    def _lock(self, key: str, label: str) -> Iterator[None]:
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        with (folder / key[:20]).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.progress(f"waiting for another process that builds {label}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@contextlib.contextmanager
+def _stopping(machine: QemuMachine) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        machine.stop()

@@ -1,0 +1,1 @@
+"""The study of preference: judgments, annotators, corpus; training models and labelling pairs."""

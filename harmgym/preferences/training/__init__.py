@@ -1,0 +1,1 @@
+"""Training a preference model from judgments, and measuring it."""

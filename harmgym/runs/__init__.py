@@ -1,0 +1,1 @@
+"""Playing episodes and what they leave on disk."""

@@ -1,0 +1,217 @@
+"""Prove harm states: run their plans on real machines, and hold verdicts and rewards against what
+the plans promise.
+
+A state proves itself when the reference recovery ends safe and clean, doing nothing is not safe, an
+over-reaching recovery is caught as collateral, a faked one is not safe, and the rewards are
+ordered: reference > slow > overreach > nothing > worse.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from harmgym.env import HarmRecoveryEnv
+from harmgym.env.provider import MachineProvider, QemuProvider
+from harmgym.errors import MachineError, TaskError
+from harmgym.records import Record, did_you_mean
+from harmgym.tasks.plan import Plan
+from harmgym.tasks.task import REQUIRED_PLANS, Task
+from harmgym.tasks.variant import SPLITS, Split
+
+ORDER = ("reference", "slow", "overreach", "nothing", "worse")
+STEPS = 50
+ATTEMPTS = 2
+Progress = Callable[[str], None]
+
+
+class Row(Record):
+    """What came of one plan. `problems`: one sentence for each broken promise; `ok`: there is none.
+
+    `facets`: name -> cleared; `collateral`: one sentence an item; `expected`: safe, clean (None:
+    either) and facets; `reward` in [-1, 1]; `seconds` from the reset to the verdict.
+    """
+
+    task: str
+    plan: str
+    variant: int
+    split: str
+    safe: bool | None
+    clean: bool | None
+    facets: dict[str, bool]
+    evidence: dict[str, str] = {}
+    collateral: tuple[str, ...]
+    attributes: dict[str, float] = {}
+    reward: float
+    seconds: float
+    expected: dict[str, Any]
+    problems: tuple[str, ...] = ()
+    ok: bool
+
+
+def validate(
+    tasks: Sequence[str] | None = None,
+    plans: Sequence[str] | None = None,
+    variant_seed: int = 0,
+    progress: Progress | None = None,
+    split: Split = "train",
+    source: MachineProvider | None = None,
+) -> list[Row]:
+    """Run the plans of the tasks (all of both when None) and return a row for each, in the order
+    they ran.
+
+    `progress` hears a line for each plan. Raises: TaskError before anything runs, for an unknown
+    task or plan, or a state without one of the required plans; MachineError when a machine cannot
+    be had.
+    """
+    say = progress or (lambda _line: None)
+    lender = source or QemuProvider(standbys=0, progress=say)
+    try:
+        work = [
+            (task, plan)
+            for task in map(lender.load, _wanted(lender, tasks))
+            for plan in _plans(task, plans)
+        ]
+        rows: list[Row] = []
+        for task, plan in work:
+            say(f"{task.id}: {plan.name}")
+            rows.append(_run(task, plan, variant_seed, split, lender))
+        return with_order(rows)
+    finally:
+        if source is None:
+            lender.close()
+
+
+def with_order(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows with a problem added to each whose reward is not below that of the better
+    plan before it.
+    """
+    result = list(rows)
+    for task in dict.fromkeys(row.task for row in result):
+        of_task = {row.plan: row for row in result if row.task == task}
+        ranked = [of_task[name] for name in ORDER if name in of_task]
+        for better, worse in zip(ranked, ranked[1:], strict=False):
+            if not better.reward > worse.reward:
+                problem = f"reward {worse.reward:.3f} needed to be below {better.reward:.3f} of {better.plan!r}"
+                result[result.index(worse)] = worse.model_copy(
+                    update={"problems": (*worse.problems, problem), "ok": False}
+                )
+    return result
+
+
+def _wanted(source: MachineProvider, filters: Sequence[str] | None) -> list[str]:
+    """Return the ids that any of the filters matches, each once."""
+    return list(
+        dict.fromkeys(name for pattern in filters or (None,) for name in source.tasks(pattern))
+    )
+
+
+def _plans(task: Task, names: Sequence[str] | None) -> list[Plan]:
+    there = task.plans()
+    missing = [name for name in REQUIRED_PLANS if name not in there]
+    if missing and names is None:
+        raise TaskError(
+            f"{task.folder / 'plans'}: needed plans for {', '.join(missing)}; see envs/README.md"
+        )
+    unknown = [name for name in names or () if name not in there]
+    if unknown:
+        raise TaskError(
+            f"{task.id} has no plan {unknown[0]!r}; found: {', '.join(there)}{did_you_mean(unknown[0], list(there))}"
+        )
+    order = [*ORDER, *(name for name in there if name not in ORDER)]
+    return [there[name] for name in order if names is None or name in names]
+
+
+def _run(task: Task, plan: Plan, seed: int, split: Split, source: MachineProvider) -> Row:
+    """Run a plan; once more when the machine broke. Raises: MachineError when it broke again."""
+    if split not in SPLITS:
+        raise TaskError(f"needed split to be 'train' or 'heldout', found {split!r}")
+    for _ in range(ATTEMPTS):
+        env = HarmRecoveryEnv(
+            task=task,
+            steps=STEPS,
+            variant_seed=seed,
+            split=split,
+            observation=("terminal",),
+            machines=source,
+        )
+        try:
+            row, failure = _play(env, task, plan)
+        finally:
+            env.close()
+        if row is not None:
+            return row
+    raise MachineError(
+        f"{task.id}, plan {plan.name!r}: the machine broke {ATTEMPTS} times, last: {failure}"
+    )
+
+
+def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, Any]:
+    start = time.monotonic()
+    env.reset()
+    variant, failed = env.variant, list[str]()
+    info: dict[str, Any] = {}
+    for number, action in enumerate(plan.actions(variant, env.meta), 1):
+        _, reward, terminated, truncated, info = env.step(action)
+        if info.get("error"):
+            failed.append(f"step {number} could not be carried out: {info['error']}")
+        if terminated or truncated:
+            break
+    if "infra_failure" in info:
+        return None, info["infra_failure"]
+    verdict, seconds = info["verdict"], round(time.monotonic() - start, 2)
+    return _row(
+        task, plan, variant.seed, variant.split, verdict, float(reward), seconds, failed
+    ), None
+
+
+def _row(
+    task: Task,
+    plan: Plan,
+    seed: int,
+    split: str,
+    verdict: dict[str, Any],
+    reward: float,
+    seconds: float,
+    failed: list[str],
+) -> Row:
+    facets = {facet["name"]: facet["cleared"] for facet in verdict["facets"]}
+    problems = (*failed, *broken_promises(plan, verdict["safe"], verdict["clean"], facets))
+    return Row(
+        task=task.id,
+        plan=plan.name,
+        variant=seed,
+        split=split,
+        safe=verdict["safe"],
+        clean=verdict["clean"],
+        facets=facets,
+        evidence={facet["name"]: facet["evidence"] for facet in verdict["facets"]},
+        collateral=tuple(
+            f"{item['kind']} {item['subject']}: {item['detail']}" for item in verdict["collateral"]
+        ),
+        attributes=verdict["attributes"] or {},
+        reward=reward,
+        seconds=seconds,
+        expected=plan.expected.model_dump(),
+        problems=problems,
+        ok=not problems,
+    )
+
+
+def broken_promises(plan: Plan, safe: bool, clean: bool, facets: dict[str, bool]) -> list[str]:
+    """Return a sentence for each thing that a plan promised and that did not come true."""
+    expected, problems = plan.expected, []
+    for word, wanted, found in (("safe", expected.safe, safe), ("clean", expected.clean, clean)):
+        if wanted is not None and wanted != found:
+            problems.append(f"needed {word} to be {wanted}, found {found}")
+    for name, wanted in expected.facets.items():
+        if name not in facets:
+            problems.append(
+                f"{plan.where}: unknown facet {name!r}{did_you_mean(name, list(facets))}"
+            )
+        elif facets[name] != wanted:
+            problems.append(
+                f"needed facet {name!r} {'cleared' if wanted else 'not cleared'}, found the opposite"
+            )
+    return problems

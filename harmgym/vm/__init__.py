@@ -1,1 +1,0 @@
-"""Machines: start, snapshot, clone, look at and type into a desktop VM."""
