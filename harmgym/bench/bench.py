@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.provider import QemuProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import MachineError
 from harmgym.machines.qemu.boot import wait_desktop
 from harmgym.machines.qemu.machine import QemuMachine
@@ -121,7 +121,7 @@ def _ratios(series: dict[str, list[float]]) -> dict[str, float]:
 def _snapshot(env: HarmRecoveryEnv) -> Snapshot:
     """Return the snapshot behind the environment's only task."""
     task = env.tasks[0]
-    source = env.source
+    source = env.provider
     assert isinstance(source, QemuProvider)
     found = source.snapshot(task, task.variant(0, "train"))
     assert isinstance(found, Snapshot)

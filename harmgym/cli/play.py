@@ -27,7 +27,7 @@ def play(
     Example: harmgym play security/home_world_writable
     """
     from harmgym.env import HarmRecoveryEnv
-    from harmgym.env.provider import make_provider
+    from harmgym.env.providers import make_provider
     from harmgym.runs.play import VncProvider
     from harmgym.runs.play import play as play_episode
 

@@ -78,7 +78,8 @@ def run(
 
 
 def _source(machines: str, relay: Relay) -> Any:
-    from harmgym.env.provider import QemuProvider, make_provider
+    from harmgym.env.providers import make_provider
+    from harmgym.env.qemu_provider import QemuProvider
 
     # Standbys are made one by one as they are needed: each episode is another snapshot.
     return (

@@ -74,7 +74,7 @@ def build(task: Filter = "all", variants: Seeds = 1) -> None:
     Example: harmgym snapshot build --task security
     """
     from harmgym.cli.select import select_tasks
-    from harmgym.env.provider import QemuProvider
+    from harmgym.env.qemu_provider import QemuProvider
     from harmgym.errors import MachineError
     from harmgym.tasks.task import load_task
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from harmgym.disk.diff import MAX_CHANGES, diff
 from harmgym.disk.ext4_view import Ext4View, open_disk
 from harmgym.disk.memory_view import MemoryView, Node
-from harmgym.disk.view import Change, ChangeKind, DiskView, FileKind, FileState, Stat, matches
+from harmgym.disk.view import Change, ChangeKind, DiskView, FileKind, FileState, Stat
 
 __all__ = [
     "MAX_CHANGES",
@@ -21,6 +21,5 @@ __all__ = [
     "Node",
     "Stat",
     "diff",
-    "matches",
     "open_disk",
 ]

@@ -8,14 +8,13 @@ part is followed by `read`, `text`, `sha256`, `size`-like content calls and `lis
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import posixpath
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Literal, Protocol, runtime_checkable
 
+from harmgym.globs import matches
 from harmgym.records import Record
 
 FileKind = Literal["file", "dir", "link", "fifo", "socket", "char", "block"]
@@ -187,42 +186,15 @@ def differences(path: str, before: FileState | None, after: FileState | None) ->
     return [Change(path=path, kind=kind, before=before, after=after) for kind in kinds]
 
 
-@lru_cache(maxsize=4096)
-def glob_regex(pattern: str) -> re.Pattern[str]:
-    """Return a glob as a regular expression for `match`; see `matches`."""
-    out = ""
-    for part in re.split(r"(/\*\*/|/\*\*$|\*\*|\*|\?|\[[^]]*\])", pattern):
-        if part == "/**/":
-            out += "/(?:.*/)?"
-        elif part in ("/**", "**"):
-            out += "/.*" if part == "/**" else ".*"
-        elif part == "*":
-            out += "[^/]*"
-        elif part == "?":
-            out += "[^/]"
-        elif part.startswith("[") and len(part) > 1:
-            out += fnmatch.translate(part)[4:-3]
-        else:
-            out += re.escape(part)
-    return re.compile(out + r"\Z", re.DOTALL)
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Whether `path` matches a glob: ``*`` within one folder, ``**`` across folders; ``/a/**`` is
-    all below /a.
-    """
-    return glob_regex(pattern).match(path) is not None
-
-
 def glob_root(pattern: str) -> str:
     """Return the longest folder that every match of `pattern` lies in."""
-    fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    fixed = re.split(r"[*?\[{\\]", pattern, maxsplit=1)[0]
     return posixpath.dirname(fixed) or "/"
 
 
 def glob_walk(view: DiskView, pattern: str) -> list[str]:
     """Return the sorted paths of `view` that match `pattern`, by walking from its fixed part."""
-    if not re.search(r"[*?\[]", pattern):
+    if not re.search(r"[*?\[{\\]", pattern):
         return [pattern] if view.exists(pattern) else []
     root = glob_root(pattern)
     if not view.exists(root):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,37 +18,18 @@ from harmgym.actions import (
     Shell,
     TypeText,
     Wait,
+    check_action,
     dump_action,
 )
-from harmgym.env.spaces import why_not
+from harmgym.env.provider import Lease
 from harmgym.errors import ActionError
 from harmgym.machines.protocol import Machine
 from harmgym.records import did_you_mean
 from harmgym.tasks.episode import Episode, StepRecord
-from harmgym.tasks.rubric import Reference
 from harmgym.tasks.task import Task
-from harmgym.tasks.variant import Variant
 
 DRAG_POINTS = 4
 SHELL_CHARS = 16000
-
-
-@dataclass(eq=False)
-class Lease:
-    """A machine lent for one episode, PAUSED in its task's harm state.
-
-    `meta`: what set-up returned, with the baseline. `snapshot`: where the machine came from, if
-    anywhere. `clock` gives seconds, `wait` lets them pass; both are those of the machine where its
-    time is simulated.
-    """
-
-    machine: Machine
-    task: Task
-    variant: Variant
-    meta: dict[str, Any]
-    snapshot: Any = None
-    clock: Callable[[], float] = time.monotonic
-    wait: Callable[[float], None] = time.sleep
 
 
 @dataclass(eq=False)
@@ -96,7 +75,7 @@ class EpisodeLog:
 
     def record(self) -> Episode:
         """Return the episode as the judge reads it."""
-        task, variant, meta = self.task, self.lease.variant, self.lease.meta
+        task, variant, meta = self.task, self.lease.variant, dict(self.lease.meta)
         people = [item for s in task.stakeholders(variant) for item in (s.name, s.address) if item]
         return Episode(
             variant=variant.values,
@@ -107,19 +86,11 @@ class EpisodeLog:
             budget=self.budget,
             allowed_changes=task.allowed_globs(variant, meta),
             stakeholders=tuple(people),
-            reference=reference(task),
+            reference=task.reference,
+            baseline=self.lease.baseline,
+            urgency=task.spec.urgency,
+            plan=self.plan,
         )
-
-
-@functools.lru_cache(maxsize=64)
-def reference(task: Task) -> Reference | None:
-    """Return how long the task's reference recovery is (with its closing `done`), or None when it
-    has none.
-    """
-    plan = task.plans().get("reference")
-    if plan is None or not plan.steps:
-        return None
-    return Reference(steps=len(plan.steps) + (plan.steps[-1].get("type") != "done"))
 
 
 def recipients(log: EpisodeLog) -> list[str]:
@@ -142,42 +113,46 @@ def perform(log: EpisodeLog, action: Action) -> dict[str, Any] | None:
     MachineError.
     """
     machine = log.machine
-    problem = why_not(action)
-    if problem:
-        raise ActionError(problem)
-    if isinstance(action, TypeText):
-        machine.type_text(action.text)
-    elif isinstance(action, Key):
-        machine.press(action.keys)
-    elif isinstance(action, Shell):
-        return machine.shell(action.command, action.timeout_s, SHELL_CHARS).model_dump()
-    elif isinstance(action, Wait):
-        log.lease.wait(action.seconds)
-    elif isinstance(action, Message):
-        _check_recipient(action.to, recipients(log))
-    elif not isinstance(action, Done):
-        _point(machine, action)
+    check_action(action)
+    match action:
+        case TypeText(text=text):
+            machine.type_text(text)
+        case Key(keys=keys):
+            machine.press(keys)
+        case Shell(command=command, timeout_s=timeout_s):
+            return machine.shell(command, timeout_s, SHELL_CHARS).model_dump()
+        case Wait(seconds=seconds):
+            log.lease.wait(seconds)
+        case Message(to=to):
+            _check_recipient(to, recipients(log))
+        case Move() | Click() | Drag() | Scroll():
+            _point(machine, action)
+        case Done():
+            pass
     return None
 
 
 def _point(machine: Machine, action: Move | Click | Drag | Scroll) -> None:
     machine.move(action.x, action.y)
-    if isinstance(action, Click):
-        for _ in range(action.count):
-            machine.button(action.button, True)
-            machine.button(action.button, False)
-    elif isinstance(action, Drag):
-        machine.button(action.button, True)
-        # Toolkits start a drag only once the pointer has moved some pixels with the button held.
-        for step in range(1, DRAG_POINTS + 1):
-            part = step / DRAG_POINTS
-            machine.move(
-                round(action.x + part * (action.to_x - action.x)),
-                round(action.y + part * (action.to_y - action.y)),
-            )
-        machine.button(action.button, False)
-    elif isinstance(action, Scroll):
-        machine.scroll(action.dx, action.dy)
+    match action:
+        case Click(button=button, count=count):
+            for _ in range(count):
+                machine.button(button, True)
+                machine.button(button, False)
+        case Drag():
+            _drag(machine, action)
+        case Scroll(dx=dx, dy=dy):
+            machine.scroll(dx, dy)
+
+
+def _drag(machine: Machine, action: Drag) -> None:
+    """Toolkits start a drag only once the pointer has moved some pixels with the button held."""
+    machine.button(action.button, True)
+    for step in range(1, DRAG_POINTS + 1):
+        part = step / DRAG_POINTS
+        x = round(action.x + part * (action.to_x - action.x))
+        machine.move(x, round(action.y + part * (action.to_y - action.y)))
+    machine.button(action.button, False)
 
 
 def _check_recipient(to: str, allowed: Sequence[str]) -> None:

@@ -13,25 +13,23 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from harmgym.disk import MemoryView, Node
-from harmgym.env.episode import Lease
+from harmgym.env.evidence import keep_folder
+from harmgym.env.provider import Lease
 from harmgym.errors import MachineError, TaskError
-from harmgym.judging.judge import baseline, judge
-from harmgym.judging.verdict import Verdict
+from harmgym.judging.judge import baseline
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.fake.shell import HOME
 from harmgym.records import Record, did_you_mean, load_yaml, parse_record
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Facet
-from harmgym.tasks.episode import Episode
 from harmgym.tasks.plan import Plan, PlanSpec
 from harmgym.tasks.spec import TaskSpec
-from harmgym.tasks.task import Task
+from harmgym.tasks.task import Task, chosen
 from harmgym.tasks.variant import Variant
 
 STATES = Path(__file__).with_name("fake_states.yaml")
@@ -68,9 +66,7 @@ class FakeProvider:
 
     def tasks(self, filter: str | None) -> tuple[str, ...]:
         known = list(fake_states())
-        found = tuple(
-            t for t in known if filter in (None, t, t.split("/")[0]) or fnmatchcase(t, str(filter))
-        )
+        found = tuple(t for t in known if filter is None or chosen(t, filter))
         if not found:
             hint = did_you_mean(str(filter), known)
             raise TaskError(
@@ -104,33 +100,24 @@ class FakeProvider:
         self.machines.append(machine)
         self.alive.add(machine)
         machine.resume()
-        meta = {**task.setup(machine, variant), "baseline": baseline(machine)}
+        meta = task.setup(machine, variant)
+        found = baseline(machine)
         machine.pause()
         return Lease(
-            machine,
-            task,
-            variant,
-            meta,
-            view_of(machine),
+            machine=machine,
+            task=task,
+            variant=variant,
+            meta=meta,
+            baseline=found,
+            before=machine.disk_view(),
             clock=lambda: machine.now_s,
             wait=machine.pass_time,
         )
 
-    def judge(self, lease: Lease, episode: Episode, profile: str) -> tuple[Verdict, Any]:
-        from harmgym.env.provider import reward_of
-
-        assert isinstance(lease.machine, FakeMachine)
-        verdict = judge(
-            lease.task, lease.machine, lease.snapshot, episode, after=view_of(lease.machine)
-        )
-        return verdict, reward_of(lease, episode, verdict, profile)
-
-    def look_into(self, lease: Lease) -> None:
+    def diagnose(self, lease: Lease) -> None:
         """A machine in memory that does not answer was told not to: a fault of the machine."""
 
     def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
-        from harmgym.env.provider import keep_folder
-
         return keep_folder(
             lease.machine.folder, lease.machine.name, f"{type(error).__name__}: {error}\n"
         )

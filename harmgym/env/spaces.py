@@ -19,7 +19,6 @@ spaces hold more.
 from __future__ import annotations
 
 import copy
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,10 +35,12 @@ from harmgym.actions import (
     SCREEN_WIDTH,
     Action,
     parse_action,
+    why_not,
 )
+from harmgym.actions.keys import KEY_NAMES, parse_chord
 from harmgym.errors import ActionError, InputError
-from harmgym.machines.keys import KEY_NAMES, parse_chord
 from harmgym.records import did_you_mean
+from harmgym.text import is_clean
 
 PARTS = ("screenshot", "terminal", "instruction")
 TERMINAL_CHARS = 16000
@@ -219,39 +220,6 @@ def from_action(action: Action) -> tuple[np.int64, dict[str, Any]]:
             why_not(action) or f"action {kind!r} does not fit the action space: {fields!r:.200}"
         )
     return np.int64(index), element
-
-
-def why_not(action: Action) -> str | None:
-    """Say why no machine could carry the action out, or None when one can."""
-    fields = action.model_dump()
-    for name in ("text", "command", "to", "report"):
-        text = fields.get(name, "")
-        if not is_clean(text):
-            bad = next(c for c in text if not _allowed(c))
-            what = unicodedata.name(bad, "control character")
-            return f"action {fields['type']!r}: {name!r} has the character U+{ord(bad):04X} ({what.lower()}), which cannot be sent"
-    if fields["type"] == "key":
-        try:
-            parse_chord(fields["keys"])
-        except ActionError as err:
-            return str(err)
-    return None
-
-
-def is_clean(text: str) -> bool:
-    """Whether a text has no control character but newline and tab, and no half of a surrogate pair."""
-    return text.replace("\n", "").replace("\t", "").isprintable() or all(map(_allowed, text))
-
-
-def clean(text: str, max_chars: int = TERMINAL_CHARS) -> str:
-    """Return the text with U+FFFD for what `is_clean` forbids, cut at `max_chars` with a mark."""
-    if len(text) > max_chars:
-        text = text[: max_chars - 2] + "\n…"
-    return text if is_clean(text) else "".join(c if _allowed(c) else "\ufffd" for c in text)
-
-
-def _allowed(char: str) -> bool:
-    return char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
 
 
 def _own_dict(fields: Mapping[str, spaces.Space[Any]]) -> spaces.Dict:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harmgym.disk import DiskView
 from harmgym.errors import StateError
 from harmgym.records import Record
 
@@ -194,6 +195,16 @@ class Machine(Protocol):
     def journal(self) -> tuple[JournalEntry, ...]: ...
     def sync(self) -> None:
         """Write the guest's dirty pages to its disk, so that the disk can be read from outside."""
+        ...
+
+    def disk_view(self) -> DiskView:
+        """Return the guest's files as its disk holds them now, read without asking the guest.
+
+        Allowed only when PAUSED or STOPPED: a disk that changes under its reader makes no sense.
+        What the guest has not yet written is not there; call `sync` first. The view is valid until
+        the machine runs again or its folder is removed. Raises: DiskError, or CorruptFileSystem,
+        which is one, where the disk makes no sense; the machine is not BROKEN by that.
+        """
         ...
 
     def disk_chain(self) -> tuple[Path, ...]:

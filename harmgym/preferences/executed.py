@@ -7,7 +7,6 @@ ran on, so that it can be told whether a state has changed since.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -64,20 +63,6 @@ def load_executed(path: Path = FILE) -> list[Executed]:
             raise JudgmentError(f"{path}:{at}: not valid JSON ({err.msg})") from None
         found.append(parse_record(data, Executed, f"{path}:{at}", JudgmentError))
     return found
-
-
-@functools.cache
-def _references() -> dict[str, Attributes]:
-    return {
-        one.task: one.attributes
-        for one in load_executed()
-        if one.plan == "reference" and one.seed == 0
-    }
-
-
-def measured_reference(task: str) -> Attributes | None:
-    """Return the measured levels of a task's reference recovery, or None where it is not kept."""
-    return _references().get(task)
 
 
 def save_executed(recoveries: Iterable[Executed], path: Path = FILE) -> int:

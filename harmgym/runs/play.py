@@ -16,8 +16,8 @@ from typing import Any
 
 from harmgym.actions import Action, Click, Done, Key, Message, Shell, TypeText, Wait
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.episode import Lease
-from harmgym.env.provider import QemuProvider
+from harmgym.env.provider import Lease
+from harmgym.env.qemu_provider import QemuProvider, lease_of
 from harmgym.errors import ActionError
 from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
@@ -44,9 +44,7 @@ class VncProvider(QemuProvider):
 
     def acquire(self, task: Task, variant: Variant) -> Lease:
         snapshot = self.snapshot(task, variant)
-        return Lease(
-            self.store.clone(snapshot, vnc=True), task, variant, dict(snapshot.meta), snapshot
-        )
+        return lease_of(self.store.clone(snapshot, vnc=True), task, variant, snapshot)
 
 
 def play(

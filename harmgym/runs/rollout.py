@@ -17,7 +17,8 @@ from pydantic import Field
 
 from harmgym.actions import Done, dump_action, parse_action
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.provider import MachineProvider, QemuProvider
+from harmgym.env.provider import MachineProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import ActionError, MachineError
 from harmgym.records import Record
 from harmgym.reward.terms import Profile
@@ -286,7 +287,7 @@ def play(
 def _situation(env: HarmRecoveryEnv, observation: Mapping[str, Any]) -> dict[str, Any]:
     lease = env.log.lease
     instruction = str(observation.get("instruction") or lease.task.instruction(lease.variant))
-    key = getattr(lease.snapshot, "key", "")
+    key = getattr(lease.before, "key", "")
     return {"variant": lease.variant.values, "instruction": instruction, "snapshot": key}
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.provider import MachineProvider, QemuProvider
+from harmgym.env.provider import MachineProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import MachineError, TaskError
 from harmgym.records import Record, did_you_mean
 from harmgym.tasks.plan import Plan

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from harmgym.actions import Message
-from harmgym.disk import Change, DiskView, matches
+from harmgym.disk import Change, DiskView
+from harmgym.globs import matches
 from harmgym.machines.protocol import JournalEntry, Machine, Process
 from harmgym.tasks.episode import Episode, StepRecord
 

@@ -16,15 +16,16 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from harmgym import paths
 from harmgym.errors import TaskError
+from harmgym.globs import matches
 from harmgym.records import did_you_mean, load_record
 from harmgym.tasks.plan import Expected, Plan, load_plan
+from harmgym.tasks.rubric import MeasuredReference, Reference
 from harmgym.tasks.spec import Context, FieldValues, Stakeholder, TaskSpec
 from harmgym.tasks.templates import render, render_all
 from harmgym.tasks.variant import SPLITS, Split, Variant
@@ -173,6 +174,21 @@ class Task:
             file.stem: load_plan(file) for file in sorted((self.folder / "plans").glob("*.yaml"))
         }
 
+    @functools.cached_property
+    def reference(self) -> Reference | None:
+        """How the reference recovery went: its steps, closing `done` included, and what was
+        measured of it (``reference.yaml``); None when the state has none.
+        """
+        plan = self.plans().get("reference")
+        if plan is None or not plan.steps:
+            return None
+        steps = len(plan.steps) + (plan.steps[-1].get("type") != "done")
+        file = self.folder / "reference.yaml"
+        if not file.is_file():
+            return Reference(steps=steps)
+        measured = load_record(file, MeasuredReference, TaskError)
+        return Reference(steps=steps, seconds=measured.seconds, attributes=measured.attributes)
+
     def plan(self, name: str) -> Plan:
         """Return one plan. Raises: TaskError listing the plans there are."""
         plans = self.plans()
@@ -208,6 +224,11 @@ class Task:
         return hashlib.sha256(f"{seed}\n{_digest(iter(parts))}".encode()).hexdigest()
 
 
+def chosen(id: str, filter: str) -> bool:
+    """Whether a filter means a task: its id, its category, its name, or a glob of any of them."""
+    return any(matches(text, filter) for text in (id, *id.split("/")))
+
+
 def list_tasks(filter: str | None = None, root: Path | None = None) -> tuple[str, ...]:
     """Return the ids of the harm states: all, one category, or those that a glob such as
     ``"*/hidden_*"`` matches.
@@ -220,9 +241,7 @@ def list_tasks(filter: str | None = None, root: Path | None = None) -> tuple[str
     ]
     if filter is None:
         return tuple(ids)
-    found = tuple(
-        i for i in ids if i == filter or i.split("/")[0] == filter or fnmatchcase(i, filter)
-    )
+    found = tuple(i for i in ids if chosen(i, filter))
     if not found:
         hint = did_you_mean(filter, [*ids, *CATEGORIES])
         raise TaskError(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from harmgym.disk import DiskView
 from harmgym.errors import ActionError, GuestError, GuestTimeout, MachineError, StateError
 from harmgym.machines.protocol import Machine, MachineState
 
@@ -256,6 +257,39 @@ def test_the_journal_only_grows(machine: Machine) -> None:
     after = machine.journal()
     assert after[: len(before)] == before
     assert [e.seq for e in after] == list(range(len(after)))
+
+
+# The disk
+
+
+def test_the_disk_is_read_while_the_machine_holds_still(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    machine.resume()
+    machine.put("/home/user/kept.txt", b"on the disk", mode=0o640, owner="user")
+    machine.sync()
+    with pytest.raises(StateError, match="paused or stopped, but it is running"):
+        machine.disk_view()
+    machine.pause()
+    view = machine.disk_view()
+    assert isinstance(view, DiskView)
+    assert view.read("/home/user/kept.txt") == b"on the disk"
+    stat = view.stat("/home/user/kept.txt")
+    assert (stat.kind, stat.mode, stat.uid) == ("file", 0o640, 1000)
+    assert view.stat("/home/user").is_dir
+    machine.stop()
+    assert machine.disk_view().text("/home/user/kept.txt") == "on the disk"
+
+
+def test_a_view_of_the_disk_is_of_the_moment_it_was_taken(machine_factory: Factory) -> None:
+    machine = machine_factory()
+    before = machine.disk_view()
+    assert not before.exists("/home/user/later.txt")
+    machine.resume()
+    machine.put("/home/user/later.txt", b"x")
+    machine.sync()
+    machine.pause()
+    assert machine.disk_view().exists("/home/user/later.txt")
+    machine.stop()
 
 
 def test_a_fault_leaves_the_machine_broken_and_stoppable(machine_factory: Factory) -> None:

@@ -14,7 +14,7 @@ import pytest
 from harmgym.actions import Action, Done, Message, Shell
 from harmgym.env import HarmRecoveryEnv
 from harmgym.env.episode import recipients
-from harmgym.env.provider import QemuProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.tasks.task import list_tasks
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]

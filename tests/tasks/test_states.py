@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harmgym.env.provider import QemuProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.runs.validate import ORDER, Row, validate
 from harmgym.tasks.task import REQUIRED_PLANS, list_tasks, load_task
 from harmgym.tasks.variant import SPLITS

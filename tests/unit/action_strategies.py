@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from harmgym import actions
 from harmgym.actions import Action
-from harmgym.env.spaces import is_clean
-from harmgym.machines.keys import KEY_NAMES
+from harmgym.actions.keys import CHARACTERS, KEY_NAMES
+from harmgym.text import is_clean
 
 X, Y = st.integers(0, 1279), st.integers(0, 799)
+TYPED = st.text(st.sampled_from(sorted(CHARACTERS)), max_size=200)
 TEXT = st.text(max_size=200).filter(is_clean)
 BUTTON = st.sampled_from(["left", "middle", "right"])
 CHORD = st.builds(
@@ -18,7 +19,7 @@ CHORD = st.builds(
     st.sampled_from(KEY_NAMES),
 )
 ACTIONS: st.SearchStrategy[Action] = st.one_of(
-    st.builds(actions.TypeText, text=TEXT),
+    st.builds(actions.TypeText, text=TYPED),
     st.builds(actions.Key, keys=CHORD),
     st.builds(actions.Move, x=X, y=Y),
     st.builds(actions.Click, x=X, y=Y, button=BUTTON, count=st.integers(1, 3)),

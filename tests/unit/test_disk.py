@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harmgym.disk import Change, Ext4View, FileState, MemoryView, Node, diff, matches, open_disk
+from harmgym.disk import Change, Ext4View, FileState, MemoryView, Node, diff, open_disk
 from harmgym.disk.index import DiskIndex, chain_identity
 from harmgym.disk.qcow2 import BLOCK, Chain, changed_blocks
 from harmgym.errors import CorruptFileSystem, DiskError
+from harmgym.globs import matches
 
 PLAIN = "^has_journal,^metadata_csum,^64bit,^orphan_file,^metadata_csum_seed"
 NEEDED = ("mke2fs", "debugfs", "qemu-img", "qemu-io")

@@ -19,8 +19,8 @@ from gymnasium.utils.env_checker import check_env
 
 from harmgym.actions import Click, Done, Drag, Key, Message, Scroll, Shell, TypeText, Wait
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.episode import Lease
 from harmgym.env.fake_provider import FakeProvider
+from harmgym.env.provider import Lease
 from harmgym.errors import (
     ActionError,
     DisplayError,

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "harmgym"
 
 # From the ground up: a part may import only the parts before it, wherever the import stands.
 ORDER = (
-    "errors registration records paths files actions disk machines images tasks statekit judging reward "
-    "env scaffold runs preferences report bench doctor cli"
+    "errors registration records text globs paths files logs actions disk machines images tasks statekit judging reward "
+    "env scaffold runs preferences integrations report bench doctor cli"
 ).split()
 HEAVY = (
     "torch",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harmgym.disk import MemoryView, Node, diff
+from harmgym.disk import DiskView, MemoryView, Node, diff, open_disk
 from harmgym.errors import GuestError, TaskError
 from harmgym.judging.attributes import (
     kept_in_scope,
@@ -25,12 +25,14 @@ from harmgym.judging.attributes import (
     written,
 )
 from harmgym.judging.collateral import MAX_ITEMS, allowed, generic, noise, shortened
-from harmgym.judging.judge import DAEMON_UNIT, baseline, judge
+from harmgym.judging.judge import DAEMON_UNIT, baseline
+from harmgym.judging.judge import judge as judge_machine
+from harmgym.judging.verdict import Verdict
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.protocol import JournalEntry, MachineState, Process
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.tasks.episode import Episode, StepRecord
+from harmgym.tasks.episode import Baseline, Episode, StepRecord
 from harmgym.tasks.rubric import Reference
 
 Files = dict[str, bytes | str | Node]
@@ -91,12 +93,21 @@ def with_files(edits: Mapping[str, bytes | str | Node | None]) -> MemoryView:
     return MemoryView({path: content for path, content in files.items() if content is not None})
 
 
+def judge(
+    task: Any, machine: FakeMachine, before: Any, episode: Episode, after: DiskView | None = None
+) -> Verdict:
+    """The judge, on a machine whose disk holds `after` where that is given."""
+    if after is not None:
+        machine.disk_view = lambda: after  # type: ignore[method-assign, assignment, return-value]
+    return judge_machine(task, machine, before, episode)
+
+
 def episode(machine: FakeMachine, *actions: dict[str, Any], **fields: Any) -> Episode:
     steps = tuple(
         StepRecord(index=i, action=action, t_s=float(i)) for i, action in enumerate(actions, 1)
     )
     given = {
-        "meta": {"baseline": baseline(machine)},
+        "baseline": baseline(machine),
         "steps": steps,
         "seconds": float(len(steps)),
         "reference": Reference(steps=2),
@@ -288,7 +299,9 @@ def test_services_programs_and_mounts_are_compared_with_the_snapshot() -> None:
         units={"ssh.service": (9,)},
         processes=(process("xterm", pid=999), process("firefox-esr", uid=0)),
         mounts=("/", "/proc", "/home/user/hidden", "/run/user/1000/doc"),
-        episode=Episode(meta={"baseline": known}, allowed_changes=("service:miner.*",)),
+        episode=Episode(
+            baseline=Baseline.model_validate(known), allowed_changes=("service:miner.*",)
+        ),
     )
     found = {(item.kind, item.subject): item.severity for item in generic(now)}
     assert found == {
@@ -305,7 +318,7 @@ def test_allowances_are_globs_of_paths_or_of_kinds() -> None:
     assert (
         allowed(item, ("/home/*/a/*",))
         and allowed(item, ("/home/**",))
-        and allowed(item, ("file:*/b.txt",))
+        and allowed(item, ("file:**/b.txt",))
     )
     assert (
         not allowed(item, ("/home/*/a",))
@@ -461,8 +474,8 @@ class DiskMachine(FakeMachine):
 
     chain: tuple[Path, ...] = ()
 
-    def disk_chain(self) -> tuple[Path, ...]:
-        return self.chain
+    def disk_view(self) -> DiskView:  # type: ignore[override]
+        return open_disk(self.chain)
 
 
 @pytest.fixture
@@ -569,7 +582,7 @@ def test_speed_and_waste_follow_their_formula() -> None:
     assert speed(six) == pytest.approx(1 / 3) and waste(six) == pytest.approx(4 / 8)
     assert speed(case_with(REMOVE)) == 1 and waste(case_with(REMOVE)) == 0
     late = case_with(REMOVE, REMOVE, seconds=30.0, reference=Reference(steps=2, seconds=5.0))
-    assert speed(late) == pytest.approx(1.5 * 5 / 30)
+    assert speed(late) == 1, "a slow host is not a slow agent"
 
 
 FACETS = [Facet(name="harm_gone", cleared=True, evidence="harm.txt is gone")]

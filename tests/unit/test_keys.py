@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmgym.actions.keys import CHARACTERS, KEY_NAMES, MODIFIERS, parse_chord, text_to_keys
 from harmgym.errors import ActionError
-from harmgym.machines.keys import CHARACTERS, KEY_NAMES, MODIFIERS, parse_chord, text_to_keys
 
 
 @pytest.mark.parametrize(

@@ -139,13 +139,15 @@ def test_an_interruption_keeps_what_is_finished_and_the_run_goes_on(tmp_path: Pa
     assert len(records) == 4 and len(log.records) == 1 and read_info(tmp_path / "run").finished
 
 
-def test_an_interruption_within_an_episode_drops_that_episode(tmp_path: Path) -> None:
+def test_an_interruption_within_an_episode_drops_that_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = FakeProvider()
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    source.judge = interrupted  # type: ignore[method-assign]
+    monkeypatch.setattr("harmgym.env.core.outcome_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(plan(), tmp_path / "run", source)
     assert not list((tmp_path / "run" / "episodes").iterdir()) and not source.alive

@@ -15,19 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmgym import actions
-from harmgym.actions import MAX_TEXT, Action
+from harmgym.actions import MAX_TEXT, Action, why_not
+from harmgym.actions.keys import parse_chord
 from harmgym.env.spaces import (
     KINDS,
     action_space,
-    clean,
     from_action,
-    is_clean,
     observation_space,
     to_action,
-    why_not,
 )
 from harmgym.errors import ActionError, InputError
-from harmgym.machines.keys import parse_chord
+from harmgym.text import clean, is_clean
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -106,15 +104,15 @@ def test_observation_parts() -> None:
 
 @given(st.text(max_size=100))
 def test_cleaned_text_is_within_the_space(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = clean(text, 16000)
     assert {"terminal": cleaned} in observation_space(("terminal",))
     assert len(cleaned) == len(text)
     assert (cleaned == text) == is_clean(text)
 
 
 def test_long_text_is_cut_with_a_mark() -> None:
-    assert clean("x" * 20000).endswith("\n…")
-    assert len(clean("x" * 20000)) == 16000
+    assert clean("x" * 20000, 16000).endswith("\n…")
+    assert len(clean("x" * 20000, 16000)) == 16000
     assert actions.Shell(command="x" * MAX_TEXT)
 
 

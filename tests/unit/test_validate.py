@@ -7,9 +7,12 @@ from __future__ import annotations
 import pytest
 
 from harmgym.env.fake_provider import FakeProvider
+from harmgym.env.provider import Lease
 from harmgym.errors import MachineError, TaskError
 from harmgym.runs.validate import ORDER, Row, broken_promises, validate, with_order
 from harmgym.tasks.plan import Expected, Plan
+from harmgym.tasks.task import Task
+from harmgym.tasks.variant import Variant
 
 TASK = "integrity/lost_report"
 
@@ -102,8 +105,10 @@ def test_a_step_that_cannot_be_carried_out_is_a_problem_of_the_plan(
 
 def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
     class Broken(FakeProvider):
-        def judge(self, *args: object) -> None:  # type: ignore[override]
-            raise MachineError("lightning")
+        def acquire(self, task: Task, variant: Variant) -> Lease:
+            lease = super().acquire(task, variant)
+            self.machines[-1].fail_next("processes", MachineError("lightning"))
+            return lease
 
     with pytest.raises(MachineError, match="broke 2 times.*lightning"):
         validate([TASK], plans=["nothing"], source=Broken())

@@ -14,8 +14,9 @@ from gymnasium.utils.env_checker import check_env
 from harmgym.actions import Done, Shell
 from harmgym.env import HarmRecoveryEnv
 from harmgym.env.fake_provider import FakeProvider
-from harmgym.env.wrappers import ResizeScreenshot, SB3Wrapper, TextWrapper, resize, text_features
+from harmgym.env.wrappers import ResizeScreenshot, TextWrapper, resize
 from harmgym.errors import InputError
+from harmgym.integrations.sb3 import SB3Wrapper, text_features
 
 REPORT = "integrity/lost_report"
 

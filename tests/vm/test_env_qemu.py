@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from harmgym.actions import Click, Done, Drag, Key, Message, Move, Scroll, Shell, TypeText, Wait
 from harmgym.env import HarmRecoveryEnv
-from harmgym.env.provider import QemuProvider
+from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import GuestTimeout
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until

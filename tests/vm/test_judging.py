@@ -116,7 +116,7 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(
 def test_an_idle_machine_changes_nothing_that_counts(machine: QemuMachine, base: Snapshot) -> None:
     """A verdict of a machine that was only looked at is clean, and takes less than three seconds."""
     told = Episode(
-        meta={"baseline": baseline(machine)},
+        baseline=baseline(machine),
         journal_start=len(machine.journal()),
         reference=Reference(steps=3),
     )
@@ -146,7 +146,7 @@ def test_a_write_to_the_disk_device_does_not_go_unseen(
 
 def test_killing_the_daemon_does_not_stop_the_judge(machine: QemuMachine, base: Snapshot) -> None:
     told = Episode(
-        meta={"baseline": baseline(machine)},
+        baseline=baseline(machine),
         journal_start=len(machine.journal()),
         reference=Reference(steps=3),
     )
@@ -185,7 +185,7 @@ def test_a_computer_that_was_switched_off_is_judged_from_its_disk(
     machine: QemuMachine, base: Snapshot
 ) -> None:
     told = Episode(
-        meta={"baseline": baseline(machine)},
+        baseline=baseline(machine),
         journal_start=len(machine.journal()),
         reference=Reference(steps=3),
     )

@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
+from harmgym.actions.keys import parse_chord, text_to_keys
+from harmgym.disk import FileKind, MemoryView, Node
 from harmgym.errors import DisplayError, GuestError, GuestTimeout, MachineError
 from harmgym.machines.fake.probes import SERVER
 from harmgym.machines.fake.shell import HOME, FakeFile, FakeShell, Outcome, make_folders
-from harmgym.machines.keys import parse_chord, text_to_keys
 from harmgym.machines.protocol import (
     ExecResult,
     JournalEntry,
@@ -38,6 +39,7 @@ COMMAND_S = 0.125
 """Simulated seconds that any command in the terminal takes."""
 LIVE = (MachineState.PAUSED, MachineState.RUNNING)
 RUNNING = (MachineState.RUNNING,)
+STILL = (MachineState.PAUSED, MachineState.STOPPED)
 _START_PROCESSES = {1: ("root", "init"), 40: ("user", "desktop"), 41: ("user", "bash")}
 _MOUNTS = {"/proc/1/mounts": b"/dev/fake / ext4 rw 0 0\n"}
 
@@ -338,6 +340,15 @@ class FakeMachine:
 
     def sync(self) -> None:
         self._enter("sync", *RUNNING)
+
+    def disk_view(self) -> MemoryView:
+        self._enter("disk_view", *STILL)
+        nodes = {}
+        for path, file in sorted(self.files.items()):
+            uid = _uid(file.owner)
+            kind: FileKind = "dir" if file.folder else "file"
+            nodes[path] = Node(data=file.data, kind=kind, mode=file.mode, uid=uid, gid=uid)
+        return MemoryView(nodes)
 
     def disk_chain(self) -> tuple[Path, ...]:
         return ()

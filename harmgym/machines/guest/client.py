@@ -15,13 +15,13 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from harmgym.errors import ActionError, GuestError, GuestTimeout
+from harmgym.actions.validity import check_command
+from harmgym.errors import GuestError, GuestTimeout
 from harmgym.machines.guest.channel import Channel, number, sanitise
 from harmgym.machines.protocol import ExecResult, Process, ShellResult
 
 T = TypeVar("T")
 
-MAX_COMMAND = 32768
 PUT_CHUNK = 4 << 20
 # An emulated guest may be slow to answer after its own deadline has passed; it may have to start
 # the terminal anew, twice.
@@ -243,23 +243,6 @@ class GuestChannel(Channel):
             return base64.b64decode(self._get(result, op, key, str), validate=True)
         except binascii.Error:
             self._misshaped(op, key)
-
-
-def check_command(command: str) -> None:
-    """Raise ActionError when `command` cannot be typed into the terminal as it stands."""
-    if len(command) > MAX_COMMAND:
-        raise ActionError(
-            f"a shell command may have {MAX_COMMAND} characters, found {len(command)}; put long input into a file"
-        )
-    for character in command:
-        if (
-            (character < " " and character not in "\n\t")
-            or "\x7f" <= character <= "\x9f"
-            or "\ud800" <= character <= "\udfff"
-        ):
-            raise ActionError(
-                f"a shell command cannot contain {character!r}; press control characters as keys"
-            )
 
 
 def _encode(data: bytes) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
+from harmgym.actions.keys import parse_chord, text_to_keys
+from harmgym.disk import DiskView, open_disk
 from harmgym.errors import DisplayError, GuestError, GuestTimeout, MachineError
 from harmgym.machines.guest.client import GuestChannel
-from harmgym.machines.keys import parse_chord, text_to_keys
 from harmgym.machines.protocol import (
     ExecResult,
     JournalEntry,
@@ -28,6 +29,7 @@ from harmgym.machines.qemu.screen import read_ppm, settle
 
 T = TypeVar("T")
 LIVE = (MachineState.PAUSED, MachineState.RUNNING)
+STILL = (MachineState.PAUSED, MachineState.STOPPED)
 # The guest's kernel keeps 64 events of a device for the X server, and throws away what does not
 # fit.
 MAX_UNREAD_EVENTS = 48
@@ -278,6 +280,12 @@ class QemuMachine:
     def journal(self) -> tuple[JournalEntry, ...]:
         """Return the lines of the snapshot followed by the lines since; `seq` counts through."""
         return self.guest.journal
+
+    def disk_view(self) -> DiskView:
+        require("disk_view", self._state, *STILL)
+        # Outside the guard: a disk that makes no sense is the guest's doing (the agent is root in
+        # there), not a fault of the machine, which can still be looked at and kept as evidence.
+        return open_disk(self._chain)
 
     def disk_chain(self) -> tuple[Path, ...]:
         return self._chain

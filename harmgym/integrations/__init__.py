@@ -1,0 +1,1 @@
+"""Other people's frameworks, each thin and in its own conventions."""
