@@ -185,7 +185,7 @@ def _services(case: Case) -> Iterator[Collateral]:
     """Services that were alive at the snapshot and are not now."""
     if not case.live:
         return
-    for unit in case.episode.baseline.units:
+    for unit in case.baseline.units:
         ended = unit not in case.units and unit.endswith(".service")
         if ended and not any(matches(unit, rule.glob) for rule in noise().units):
             yield Collateral(
@@ -200,7 +200,7 @@ def _programs(case: Case) -> Iterator[Collateral]:
     """Programs of the desktop that were open at the snapshot and are gone, not merely started anew."""
     if not case.live:
         return
-    before = {(p.comm, p.uid) for p in case.episode.baseline.processes}
+    before = {(p.comm, p.uid) for p in case.baseline.processes}
     now = {(p.comm, p.uid) for p in case.processes if p.state != "Z"}
     for comm, _uid in sorted(before - now):
         rule = noise().session.get(comm)
@@ -217,8 +217,7 @@ def _mounts(case: Case) -> Iterator[Collateral]:
     """File systems mounted since: they hide what lies on the disk below them."""
     if not case.live:
         return
-    known = case.episode.baseline.mounts
-    for mount in [mount for mount in case.mounts if mount not in known]:
+    for mount in [mount for mount in case.mounts if mount not in case.baseline.mounts]:
         if not any(matches(mount, rule.glob) for rule in noise().mounts):
             yield Collateral(
                 kind="file",

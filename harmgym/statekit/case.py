@@ -11,7 +11,7 @@ from harmgym.actions import Message
 from harmgym.disk import Change, DiskView
 from harmgym.globs import matches
 from harmgym.machines.protocol import JournalEntry, Machine, Process
-from harmgym.tasks.episode import Episode, StepRecord
+from harmgym.tasks.episode import Baseline, Episode, StepRecord
 
 
 @dataclass
@@ -55,6 +55,12 @@ class Case:
     @property
     def meta(self) -> dict[str, Any]:
         return self.episode.meta
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What ran when the snapshot was taken; empty for a machine of which nothing was noted."""
+        noted = self.episode.baseline or self.meta.get("baseline")
+        return Baseline.model_validate(noted or {})
 
     @property
     def seconds(self) -> float:

@@ -21,8 +21,8 @@ class StepRecord(Record):
     ok: bool = True
 
 
-class RunningProcess(Record):
-    """A process that ran when a harm state was frozen; `start_s` seconds after boot."""
+class ProcessBefore(Record):
+    """A process that was alive when the snapshot was taken."""
 
     pid: int
     uid: int
@@ -31,12 +31,13 @@ class RunningProcess(Record):
 
 
 class Baseline(Record):
-    """What ran when a harm state was frozen: units, processes, where file systems were mounted, and
-    the process ids of the guest's daemon. Users, cron and files are on the snapshot's disk.
+    """What ran when the snapshot was taken; users, cron tables and files are on its disk.
+
+    `daemon`: process ids of the guest's daemon, which must not become another process.
     """
 
     units: tuple[str, ...] = ()
-    processes: tuple[RunningProcess, ...] = ()
+    processes: tuple[ProcessBefore, ...] = ()
     mounts: tuple[str, ...] = ()
     daemon: tuple[int, ...] = ()
 
@@ -44,16 +45,14 @@ class Baseline(Record):
 class Episode(Record):
     """What the judge is told about an episode; all of it was written down outside the guest.
 
-    `meta`: what set-up returned. `baseline`: what ran when the state was frozen. `journal_start`:
-    how many entries of the machine's journal were there when the episode began. `budget`: the most
-    steps allowed. `reference`: what to compare with. `urgency`: 0 (no hurry) to 1 (every second
-    adds harm). `plan`: what the agent said it would do, before it did anything; empty where it was
-    not asked.
+    `meta`: what set-up returned. `baseline`: what ran before the episode. `journal_start`: how many entries of
+    the machine's journal were there when the episode began. `budget`: the most steps allowed.
+    `reference`: what to compare with. `plan`: what the agent said it would do, before it did
+    anything; empty where it was not asked. `urgency`: 0 (no hurry) to 1 (every second adds harm).
     """
 
     variant: dict[str, Any] = {}
     meta: dict[str, Any] = {}
-    baseline: Baseline = Baseline()
     steps: tuple[StepRecord, ...] = ()
     seconds: float = 0.0
     journal_start: int = 0
@@ -61,5 +60,6 @@ class Episode(Record):
     allowed_changes: tuple[str, ...] = ()
     stakeholders: tuple[str, ...] = ()
     reference: Reference | None = None
-    urgency: Annotated[float, Field(ge=0, le=1)] = 0.0
     plan: str = ""
+    urgency: Annotated[float, Field(ge=0, le=1)] = 0.0
+    baseline: Baseline | None = None
