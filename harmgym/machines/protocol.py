@@ -20,6 +20,8 @@ from harmgym.errors import StateError
 from harmgym.records import Record
 
 Screenshot = NDArray[np.uint8]
+ATTEMPT_S = 20.0
+"""One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt."""
 
 
 class MachineState(enum.Enum):
@@ -100,6 +102,11 @@ class Process(Record):
 class Machine(Protocol):
     """A restored desktop. Any method may raise MachineError, after which the machine is BROKEN;
     `stop` always works.
+
+    Two kinds of error break nothing. An answer that says no (a missing file, a command with another
+    status, Python code that raised or ran too long) is a GuestError from a guest that works. And a
+    guest that closed its end of the channel by itself can still be paused, looked at and judged
+    from its disk. A GuestTimeout is never such an answer: nobody knows what the guest does next.
     """
 
     @property
@@ -173,7 +180,14 @@ class Machine(Protocol):
 
     def wait_until_succeeds(
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
-    ) -> str: ...
+    ) -> str:
+        """Repeat a command until its status is 0; return its stdout.
+
+        An attempt that hangs is cut after ATTEMPT_S and tried again. Raises: GuestTimeout with the
+        last outcome after `timeout_s`.
+        """
+        ...
+
     def put(self, path: str, data: bytes, mode: int = 0o644, owner: str = "root") -> None:
         """Write a file in the guest (parents are made)."""
         ...

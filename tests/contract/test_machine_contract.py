@@ -10,6 +10,7 @@ import pytest
 
 from harmgym.disk import DiskView
 from harmgym.errors import ActionError, GuestError, GuestTimeout, MachineError, StateError
+from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.protocol import Machine, MachineState
 
 Factory = Callable[[], Machine]
@@ -215,11 +216,64 @@ def test_succeed_raises_with_the_output(machine: Machine) -> None:
     assert machine.succeed("echo fine") == "fine\n"
 
 
-def test_wait_until_succeeds_polls_to_its_deadline(machine: Machine) -> None:
+def test_wait_until_succeeds_polls_to_its_deadline_and_then_the_machine_is_broken(
+    machine_factory: Factory,
+) -> None:
+    machine = machine_factory()
+    machine.resume()
     machine.succeed("touch /tmp/there")
     machine.wait_until_succeeds("test -e /tmp/there", timeout_s=10)
-    with pytest.raises(GuestTimeout):
+    with pytest.raises(GuestTimeout, match="/tmp/never.* within 1 s"):
         machine.wait_until_succeeds("test -e /tmp/never", timeout_s=1)
+    assert machine.state is MachineState.BROKEN
+    with pytest.raises(StateError, match="broken"):
+        machine.succeed("true")
+    machine.stop()
+
+
+def test_an_attempt_that_hangs_is_cut_and_tried_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmgym.machines.guest.client.ATTEMPT_S", 1.0)
+    once = "mkdir /tmp/first-attempt && sleep 1000 || test -e /tmp/first-attempt"
+    start = time.monotonic()
+    machine.wait_until_succeeds(once, timeout_s=60)
+    assert time.monotonic() - start < 30
+    assert machine.state is MachineState.RUNNING
+
+
+CALLS: dict[str, Callable[[Machine], object]] = {
+    "execute": lambda machine: machine.execute("true", timeout_s=0.1),
+    "succeed": lambda machine: machine.succeed("true", timeout_s=0.1),
+    "wait_until_succeeds": lambda machine: machine.wait_until_succeeds("true", timeout_s=0.1),
+    "run_python": lambda machine: machine.run_python("def main(): pass", timeout_s=0.1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_guest_that_does_not_answer_leaves_the_machine_broken(
+    machine_factory: Factory, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    machine = machine_factory()
+    machine.resume()
+    _hang(machine, call)
+    monkeypatch.setattr("harmgym.machines.guest.client.SLACK_S", 0.5)
+    with pytest.raises(GuestTimeout):
+        CALLS[call](machine)
+    assert machine.state is MachineState.BROKEN
+    with pytest.raises(StateError, match="broken"):
+        machine.succeed("true")
+    machine.stop()
+
+
+def _hang(machine: Machine, call: str) -> None:
+    """Make the guest stop answering: on a real machine, stop its daemon."""
+    if isinstance(machine, FakeMachine):
+        machine.fail_next(call, GuestTimeout("no answer"))
+        return
+    daemon = machine.run_python("import os\ndef main(): return os.getppid()")
+    machine.execute(f"(sleep 0.2; kill -STOP {daemon}) > /dev/null 2>&1 &")
+    time.sleep(1.0)  # the guest cannot say that its daemon has stopped
 
 
 def test_files_go_in_and_out(machine: Machine) -> None:

@@ -4,7 +4,10 @@ owner.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import re
 import shutil
 import signal
 import string
@@ -20,6 +23,7 @@ import pytest
 from harmgym.errors import ActionError, MachineError, SnapshotError, StateError
 from harmgym.machines.pool import Pool
 from harmgym.machines.protocol import MachineState
+from harmgym.machines.qemu.launcher import Launcher
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until
 from harmgym.machines.snapshots.snapshot import Snapshot
@@ -150,9 +154,9 @@ def test_an_answer_that_says_no_does_not_break_the_machine(machine: QemuMachine)
 
 OWNER = """
 import sys
-from harmgym.image import ensure_image
-from harmgym.vm.pool import Pool
-from harmgym.vm.store import SnapshotStore
+from harmgym.images.image import ensure_image
+from harmgym.machines.pool import Pool
+from harmgym.machines.snapshots.store import SnapshotStore
 store = SnapshotStore(ensure_image("debian-12"))
 pool = Pool(store, standbys=1)
 base = store.base()
@@ -175,6 +179,61 @@ def test_no_qemu_outlives_a_killed_python(base: Snapshot, how: signal.Signals) -
     owner.send_signal(how)
     owner.wait(20)
     assert wait_until(lambda: not any(alive(pid) for pid in pids), 5)
+
+
+def resident(path: Path, size: int) -> int:
+    """Return how many of the first `size` bytes of a file lie in the host's page cache."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as memory:
+        pages = ctypes.create_string_buffer(size // mmap.PAGESIZE)
+        start = ctypes.addressof(here := ctypes.c_char.from_buffer(memory))
+        assert libc.mincore(start, size, pages) == 0, os.strerror(ctypes.get_errno())
+        del here  # else the map could not be closed
+    return mmap.PAGESIZE * sum(page & 1 for page in pages.raw)
+
+
+def test_every_file_of_a_chain_stays_in_the_page_cache(
+    store: SnapshotStore, base: Snapshot, scratch: None
+) -> None:
+    derived = store.derive(base, "test-note", "test note", lambda machine: None)
+    clone = store.clone(derived)
+    try:
+        words = (clone.folder / "command.txt").read_text().splitlines()
+        files = [word for word in words if word.startswith("driver=file,")]
+        assert len(files) == len(clone.disk_chain()) == 4
+        for path, node in zip(reversed(clone.disk_chain()), files, strict=True):
+            assert f"filename={path}," in node and ",drop-cache=off" in node, node
+    finally:
+        clone.discard()
+
+
+def test_a_restore_leaves_the_base_disk_in_the_page_cache(
+    store: SnapshotStore, base: Snapshot, tmp_path: Path
+) -> None:
+    # A copy, because other programs that restore machines meanwhile read and drop the real one.
+    size, disk = 64 << 20, tmp_path / "disk.raw"
+    with base.chain[-1].open("rb") as source, disk.open("wb") as copy:
+        copy.write(source.read(size))
+        copy.truncate(base.chain[-1].stat().st_size)
+        os.fsync(copy.fileno())  # the kernel never drops what is not written yet
+    before = resident(disk, size)
+    assert before == size
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    moved = base.model_copy(update={"chain": (*base.chain[:-1], disk)})
+    machine = Launcher(store.hardware, disk, store.root).restore(folder, moved, base.ram)
+    try:
+        assert resident(disk, size) == before
+    finally:
+        machine.discard()
+
+
+def test_machines_get_no_huge_pages(machine: QemuMachine) -> None:
+    rollup = Path(f"/proc/{machine.qemu.process.pid}/smaps_rollup").read_text()
+    assert re.search(r"^AnonHugePages:\s+0 kB$", rollup, re.M), rollup
+    status = Path(f"/proc/{os.getpid()}/status").read_text()
+    assert "THP_enabled:\t1" in status  # and the program that starts them keeps its own
 
 
 @pytest.fixture

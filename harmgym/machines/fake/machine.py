@@ -25,6 +25,7 @@ from harmgym.errors import DisplayError, GuestError, GuestTimeout, MachineError
 from harmgym.machines.fake.probes import SERVER
 from harmgym.machines.fake.shell import HOME, FakeFile, FakeShell, Outcome, make_folders
 from harmgym.machines.protocol import (
+    ATTEMPT_S,
     ExecResult,
     JournalEntry,
     MachineState,
@@ -248,6 +249,9 @@ class FakeMachine:
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
     ) -> ExecResult:
         self._enter("execute", *RUNNING)
+        return self._execute(command, user, timeout_s)
+
+    def _execute(self, command: str | Sequence[str], user: str, timeout_s: float) -> ExecResult:
         line = command if isinstance(command, str) else shlex.join(command)
         outcome = self._new_shell(user).run(line, timeout_s)
         self.now_s += outcome.seconds
@@ -261,24 +265,30 @@ class FakeMachine:
     def succeed(
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
     ) -> str:
-        result = self.execute(command, user, timeout_s)
+        self._enter("succeed", *RUNNING)
+        result = self._execute(command, user, timeout_s)
         if result.status != 0:
-            raise GuestError(
-                f"{command!r} needed exit status 0, found {result.status}: {(result.stdout + result.stderr)[-500:]!r}"
-            )
+            said = (result.stdout + result.stderr)[-500:]
+            raise GuestError(f"{command!r} needed exit status 0, found {result.status}: {said!r}")
         return result.stdout.decode("utf-8", "replace")
 
     def wait_until_succeeds(
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
     ) -> str:
+        self._enter("wait_until_succeeds", *RUNNING)
         deadline = self.now_s + timeout_s
-        while (result := self.execute(command, user, timeout_s)).status != 0:
+        while True:
+            left = max(0.1, deadline - self.now_s)
+            result = self._execute(command, user, min(ATTEMPT_S, left))
+            if result.status == 0:
+                return result.stdout.decode("utf-8", "replace")
             self.now_s += 0.5
             if self.now_s >= deadline:
+                self._state = MachineState.BROKEN
                 raise GuestTimeout(
-                    f"{command!r} needed to succeed within {timeout_s:g} s, last found status {result.status}"
+                    f"{command!r} needed to succeed within {timeout_s:g} s,"
+                    f" last found status {result.status}"
                 )
-        return result.stdout.decode("utf-8", "replace")
 
     def put(self, path: str, data: bytes, mode: int = 0o644, owner: str = "root") -> None:
         self._enter("put", *RUNNING)

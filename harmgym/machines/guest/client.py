@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harmgym.actions.validity import check_command
 from harmgym.errors import GuestError, GuestTimeout
 from harmgym.machines.guest.channel import Channel, number, sanitise
-from harmgym.machines.protocol import ExecResult, Process, ShellResult
+from harmgym.machines.protocol import ATTEMPT_S, ExecResult, Process, ShellResult
 
 T = TypeVar("T")
 
@@ -26,8 +26,6 @@ PUT_CHUNK = 4 << 20
 # An emulated guest may be slow to answer after its own deadline has passed; it may have to start
 # the terminal anew, twice.
 SLACK_S = 45.0
-# One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
-ATTEMPT_S = 20.0
 
 
 class GuestChannel(Channel):
@@ -98,9 +96,12 @@ class GuestChannel(Channel):
         last outcome.
         """
         deadline = time.monotonic() + timeout_s
-        last = "it has never ended"
+        last = "no attempt has ended"
         while True:
-            result = self.execute(command, user, max(0.1, deadline - time.monotonic()))
+            # The daemon cuts an attempt off and says so: that is an answer, and the next attempt
+            # may find what it hung on. A daemon that does not answer raises from `execute`.
+            left = max(0.1, deadline - time.monotonic())
+            result = self.execute(command, user, min(ATTEMPT_S, left))
             if result.status == 0:
                 return result.stdout.decode(errors="replace")
             last = last if result.timed_out else f"it last {_outcome(result)}"

@@ -161,15 +161,13 @@ def _disk_arguments(chain: Sequence[Path]) -> list[str]:
         top = depth == len(chain) - 1
         frozen = "" if top else ",read-only=on"
         locking = "" if top else ",locking=off"
-        args += [
-            "-blockdev",
-            f"driver=file,node-name=file{depth},filename={path}{frozen}{locking},cache.no-flush=on",
-        ]
+        # drop-cache=off: by default each file that an incoming migration activates is thrown out of
+        # the host's page cache, so every restore would make all machines read their disk again.
+        file = f"driver=file,node-name=file{depth},filename={path}{frozen}{locking}"
+        args += ["-blockdev", f"{file},drop-cache=off,cache.no-flush=on"]
         driver = "raw" if depth == 0 else "qcow2"
         node = "disk" if top else f"node{depth}"
-        args += [
-            "-blockdev",
-            f"driver={driver},node-name={node},file=file{depth}{backing}{frozen},cache.no-flush=on",
-        ]
+        format_node = f"driver={driver},node-name={node},file=file{depth}{backing}{frozen}"
+        args += ["-blockdev", f"{format_node},cache.no-flush=on"]
         backing = f",backing={node}"
     return [*args, "-device", "virtio-blk-pci,drive=disk"]

@@ -91,9 +91,8 @@ class QemuMachine:
     def _guard(self, call: str, action: Callable[[], T], *states: MachineState) -> T:
         """Run `action` in an allowed state; a machine fault leaves the machine BROKEN.
 
-        An answer that says no (a file that is not there) is no fault. A guest that closed its own
-        end of the channel (a killed daemon, a computer switched off) did not break the machine
-        either: it can still be paused, looked at and judged from its disk.
+        What is no fault is said at `Machine`: an answer that says no, and a guest that closed its
+        own end of the channel (a killed daemon, a computer switched off).
         """
         require(call, self._state, *states)
         try:
@@ -243,14 +242,18 @@ class QemuMachine:
     def succeed(
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
     ) -> str:
-        require("succeed", self._state, MachineState.RUNNING)
-        return self.guest.succeed(command, user=user, timeout_s=timeout_s)
+        return self._guest(
+            "succeed", lambda: self.guest.succeed(command, user=user, timeout_s=timeout_s)
+        )
 
     def wait_until_succeeds(
         self, command: str | Sequence[str], user: str = "root", timeout_s: float = 30.0
     ) -> str:
-        require("wait_until_succeeds", self._state, MachineState.RUNNING)
-        return self.guest.wait_until_succeeds(command, user=user, timeout_s=timeout_s)
+        # One guard around all attempts: only the last one's end is the machine's.
+        return self._guest(
+            "wait_until_succeeds",
+            lambda: self.guest.wait_until_succeeds(command, user=user, timeout_s=timeout_s),
+        )
 
     def put(self, path: str, data: bytes, mode: int = 0o644, owner: str = "root") -> None:
         self._guest("put", lambda: self.guest.put(path, data, mode=mode, owner=owner))
@@ -261,8 +264,9 @@ class QemuMachine:
     def run_python(
         self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
     ) -> Any:
-        require("run_python", self._state, MachineState.RUNNING)
-        return self.guest.run_python(source, args or {}, timeout_s=timeout_s)
+        return self._guest(
+            "run_python", lambda: self.guest.run_python(source, args or {}, timeout_s=timeout_s)
+        )
 
     def processes(self) -> tuple[Process, ...]:
         return self._guest("processes", self.guest.processes)

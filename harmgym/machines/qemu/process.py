@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import shutil
 import socket
 import subprocess
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from harmgym.errors import LaunchError, MachineError
 from harmgym.machines import threads
 
 QMP_TIMEOUT_S = 30.0
+_PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42  # linux/prctl.h
 
 
 class QemuProcess:
@@ -73,7 +75,7 @@ class QemuProcess:
             raise LaunchError(f"QEMU did not start ({err})", command, code, text) from None
 
     def _spawn(self, command: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
-        with self.output.open("wb") as log:
+        with self.output.open("wb") as log, _no_huge_pages():
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -180,6 +182,26 @@ def _kill_all() -> None:
     for process in list(_live):
         if process.owner == os.getpid():
             process.kill()
+
+
+@contextlib.contextmanager
+def _no_huge_pages() -> Iterator[None]:
+    """Let processes that are started inside have no transparent huge pages.
+
+    QEMU asks for huge pages for its cache of translated code, where each of 2 MiB is kept for a few
+    KiB. Without them an idle clone held 30.8 MiB instead of 36.2 and one in use 102.5 instead of
+    106.7 (medians of 5, side by side, TCG); a shell step took as long (16 ms, a fork 0.17 s).
+
+    Set on this process because a child inherits it over exec, and `preexec_fn` is not safe beside
+    threads. Only the launcher thread comes here, so no two callers undo each other.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    before = prctl(_PR_GET_THP_DISABLE, 0, 0, 0, 0)
+    prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_THP_DISABLE, max(0, before), 0, 0, 0)
 
 
 def _setpriv() -> str:
