@@ -52,21 +52,26 @@ def table(results: dict[str, Any]) -> str:
         row("step with a click", step["click_step_ms"]),
         row("verdict: checks and the whole difference of the disk", step["verdict_ms"]),
     ]
-    what = f"{machine['accelerator'].upper()}, {machine['cores']} cores of {machine['cpu']}, QEMU {machine['qemu']}"
+    what = (
+        f"{machine['accelerator'].upper()}, {machine['cores']} cores of {machine['cpu']}, "
+        f"QEMU {machine['qemu']}"
+    )
     return "\n".join(
         [
             f"{BEGIN}: written by benchmarks/figures.py from benchmarks/results.json -->",
             "",
-            f"Measured on {results['measured']}: {what}, load {machine['load']:g}, guest of {machine['memory_mib']} MiB.",
+            f"Measured on {results['measured']}: {what}, load {machine['load']:g}, "
+            f"guest of {machine['memory_mib']} MiB.",
             "",
             "| figure | p50 | p95 | n |",
             "| --- | --- | --- | --- |",
             *rows,
             "",
-            f"A boot takes {ratios['cold_boot_over_standby']:.0f} times as long as a reset with a standby, and `loadvm` "
-            f"{ratios['loadvm_over_clone']:.1f} times as long as a fresh clone. An idle clone holds "
-            f"{density['private_mib']:.0f} MiB for itself and uses {density['idle_cpu_percent']:.1f} % of a core; "
-            f"{density['alive']} clones were alive at once, all answering, in {density['total_mib'] / 1024:.1f} GiB.",
+            f"A boot takes {ratios['cold_boot_over_standby']:.0f} times as long as a reset with a "
+            f"standby, and `loadvm` {ratios['loadvm_over_clone']:.1f} times as long as a fresh "
+            f"clone. An idle clone holds {density['private_mib']:.0f} MiB for itself and uses "
+            f"{density['idle_cpu_percent']:.1f} % of a core; {density['alive']} clones were alive "
+            f"at once, all answering, in {density['total_mib'] / 1024:.1f} GiB.",
             "",
             END,
         ]

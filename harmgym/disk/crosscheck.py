@@ -12,7 +12,13 @@ from harmgym.disk.view import DiskView
 LISTING = r"""
 import hashlib, os, stat
 
-KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket"}
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
 
 def entry(path):
     info = os.lstat(path)
@@ -66,18 +72,16 @@ def view_listing(view: DiskView, roots: Sequence[str] = ("/etc", "/home")) -> di
 
 def _rows(view: DiskView, root: str) -> Iterator[tuple[str, list[Any]]]:
     for path, stat in view.walk(root):
-        content = (
-            view.sha256(path)
-            if stat.kind == "file"
-            else view.readlink(path)
-            if stat.kind == "link"
-            else ""
-        )
+        content = ""
+        match stat.kind:
+            case "file":
+                content = view.sha256(path)
+            case "link":
+                content = view.readlink(path)
         kind = "device" if stat.kind in ("char", "block") else stat.kind
-        yield (
-            path,
-            [kind, stat.mode, stat.uid, stat.gid, 0 if stat.kind == "dir" else stat.size, content],
-        )
+        # Of a directory the size says how many names it ever had, not what is in it.
+        size = 0 if stat.kind == "dir" else stat.size
+        yield path, [kind, stat.mode, stat.uid, stat.gid, size, content]
 
 
 def disagreements(guest: dict[str, list[Any]], view: dict[str, list[Any]]) -> list[str]:

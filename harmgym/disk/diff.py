@@ -27,7 +27,7 @@ MAX_CHANGES = 50_000
 def diff(before: DiskView, after: DiskView) -> tuple[Change, ...]:
     """Return how `after` differs from `before`, by path; at most `MAX_CHANGES` changes.
 
-    Times, and the sizes of folders, are no difference. A renamed file shows as removed and added
+    Times, and the sizes of directories, do not count. A renamed file shows as removed and added
     with the same sha256. Raises: CorruptFileSystem when the newer disk makes no sense.
     """
     if isinstance(before, Ext4View) and isinstance(after, Ext4View):
@@ -61,7 +61,8 @@ class _Ext4Diff:
     def __init__(self, before: Ext4View, after: Ext4View) -> None:
         if before.fs.geometry != after.fs.geometry:
             raise CorruptFileSystem(
-                f"{after.fs.chain.files[0]}: the file system's layout is no longer that of the snapshot"
+                f"{after.fs.chain.files[0]}: the file system's layout is no longer that of the "
+                "snapshot"
             )
         self.before, self.after = before, after
         self.index = before.index
@@ -82,11 +83,11 @@ class _Ext4Diff:
     def changes(self) -> Iterator[Change]:
         for number in sorted(self.touched):
             if number != ROOT and number < 11:
-                continue
+                continue  # ext4's own: journal, bad blocks, ...
             old = self.before.fs.inode(number)
             links = self.index.links(number) if number != ROOT else [(ROOT, "")]
             if not old.used or not links:
-                continue  # a new inode is found through the folder that names it
+                continue  # a new inode is found through the directory that names it
             for parent, name in links:
                 if not self._folder_alive(parent) or (name and self._child(parent, name) != number):
                     continue
@@ -95,6 +96,7 @@ class _Ext4Diff:
     # Names that both states have
     def _folder_alive(self, number: int) -> bool:
         """Whether a folder of the older state has the same path and inode in the newer one."""
+        # Climbs to the first ancestor whose answer is known, and gives that to all on the way.
         chain = []
         while number not in self._alive:
             chain.append(number)
@@ -145,6 +147,7 @@ class _Ext4Diff:
         self, path: str, old: Inode | None, new: Inode | None, skip_equal: bool
     ) -> Iterator[Change]:
         """Compare the entries of two folders, and all below those that are not the same inode."""
+        # A list instead of recursion: an agent can nest directories deeper than Python's stack.
         pending = [(path, old, new, skip_equal)]
         while pending:
             here, a, b, skip = pending.pop()
@@ -152,7 +155,7 @@ class _Ext4Diff:
             news = self.after.fs.entries(b.number) if b and b.kind == "dir" else {}
             for name in sorted(olds.keys() | news.keys()):
                 if skip and olds.get(name) == news.get(name):
-                    continue  # if it changed, it is among the touched
+                    continue  # if it changed, it is in `touched` and compared on its own
                 old_child = self.before.fs.inode(olds[name]) if name in olds else None
                 new_child = self.after.fs.inode(news[name]) if name in news else None
                 child = posixpath.join(here, name)
@@ -163,8 +166,9 @@ class _Ext4Diff:
 
     def _descend_once(self, path: str, new: Inode | None) -> None:
         if new and new.kind == "dir":
+            # The kernel makes no hard link to a directory; a forged one would never end here.
             if new.number in self._seen:
-                raise CorruptFileSystem(f"the folder {path!r} is in two places")
+                raise CorruptFileSystem(f"the directory {path!r} is in two places")
             self._seen.add(new.number)
 
     # States
@@ -177,6 +181,7 @@ class _Ext4Diff:
         before = self.before.state(old, self._hash(self.before, old)) if old else None
         after = self.after.state(new, self._hash(self.after, new)) if new else None
         changes = differences(path, before, after)
+        # Too large to hash, or the budget is used up: that blocks differ is all that is known.
         unhashed = (
             before
             and after
@@ -188,6 +193,7 @@ class _Ext4Diff:
         return changes
 
     def _hash(self, view: Ext4View, inode: Inode) -> str | None:
+        # One budget for the whole comparison: many large files must not make a verdict slow.
         if not hashable(inode) or inode.size > self._hash_left:
             return None
         self._hash_left -= inode.size

@@ -1,4 +1,4 @@
-"""An ext4 file system read from outside: superblock, inodes, extents, folders, links, access
+"""An ext4 file system read from outside: superblock, inodes, extents, directories, links, access
 rights.
 
 Strict by intent: a feature that is not known here is refused rather than misread, and everything
@@ -22,18 +22,16 @@ from harmgym.errors import CorruptFileSystem, DiskError
 ROOT = 2
 INODE_SIZE = 256
 PER_BLOCK = BLOCK // INODE_SIZE
-COMPAT_KNOWN = (
-    0x0008 | 0x0010 | 0x0020
-)  # ext_attr, resize_inode, dir_index (its folders can be read in a row)
-INCOMPAT_KNOWN, INCOMPAT_NEEDED = (
-    0x0002 | 0x0040 | 0x0200,
-    0x0002 | 0x0040,
-)  # filetype, extents; flex_bg
-RO_COMPAT_KNOWN = (
-    0x0001 | 0x0002 | 0x0008 | 0x0020 | 0x0040
-)  # sparse_super, large_file, huge_file, dir_nlink, extra_isize
+# Features by the kernel's names. A hashed directory (dir_index) is still a list of entries when its
+# blocks are read in order, because the hash tree hides in entries that look deleted.
+COMPAT_KNOWN = 0x0008 | 0x0010 | 0x0020  # ext_attr, resize_inode, dir_index
+INCOMPAT_NEEDED = 0x0002 | 0x0040  # filetype, extents
+INCOMPAT_KNOWN = INCOMPAT_NEEDED | 0x0200  # flex_bg
+# sparse_super, large_file, huge_file, dir_nlink, extra_isize
+RO_COMPAT_KNOWN = 0x0001 | 0x0002 | 0x0008 | 0x0020 | 0x0040
 EXTENTS_FLAG, INDEX_FLAG = 0x80000, 0x1000
 EXTENT_MAGIC, MAX_DEPTH = 0xF30A, 5
+# Bounds on what is read of one inode: a guest can write a tree that never ends.
 MAX_FOLDER_BLOCKS, MAX_EXTENTS = 16384, 200_000
 FORMATS = {
     0o100000: "file",
@@ -42,43 +40,36 @@ FORMATS = {
     0o010000: "fifo",
     0o140000: "socket",
     0o020000: "char",
+    0o060000: "block",
 }
-FORMATS[0o060000] = "block"
 
+# (field, format, offset) of struct ext4_inode; the fields that nobody reads here are left out.
+_INODE_FIELDS = (
+    ("mode", "<u2", 0),
+    ("uid", "<u2", 2),
+    ("size", "<u4", 4),
+    ("atime", "<u4", 8),
+    ("ctime", "<i4", 12),
+    ("mtime", "<i4", 16),
+    ("dtime", "<u4", 20),
+    ("gid", "<u2", 24),
+    ("links", "<u2", 26),
+    ("flags", "<u4", 32),
+    ("block", "V60", 40),
+    ("acl", "<u4", 104),
+    ("size_high", "<u4", 108),
+    ("acl_high", "<u2", 118),
+    ("uid_high", "<u2", 120),
+    ("gid_high", "<u2", 122),
+    ("extra", "<u2", 128),
+    ("ctime_extra", "<u4", 132),
+    ("mtime_extra", "<u4", 136),
+)
 INODE = np.dtype(
     {
-        "names": [
-            "mode",
-            "uid",
-            "size",
-            "atime",
-            "ctime",
-            "mtime",
-            "dtime",
-            "gid",
-            "links",
-            "flags",
-            "block",
-            "acl",
-        ]
-        + ["size_high", "acl_high", "uid_high", "gid_high", "extra", "ctime_extra", "mtime_extra"],
-        "formats": [
-            "<u2",
-            "<u2",
-            "<u4",
-            "<u4",
-            "<i4",
-            "<i4",
-            "<u4",
-            "<u2",
-            "<u2",
-            "<u4",
-            "V60",
-            "<u4",
-        ]
-        + ["<u4", "<u2", "<u2", "<u2", "<u2", "<u4", "<u4"],
-        "offsets": [0, 2, 4, 8, 12, 16, 20, 24, 26, 32, 40, 104]
-        + [108, 118, 120, 122, 128, 132, 136],
+        "names": [name for name, _, _ in _INODE_FIELDS],
+        "formats": [form for _, form, _ in _INODE_FIELDS],
+        "offsets": [offset for _, _, offset in _INODE_FIELDS],
         "itemsize": INODE_SIZE,
     }
 )
@@ -137,6 +128,7 @@ class Ext4:
         self._read_superblock(chain.read(0, 1)[1024:2048])
         groups = -(-self.blocks // self.blocks_per_group)
         table = chain.read(1, -(-groups * 32 // BLOCK))
+        # The third word of each 32-byte group descriptor is where the group's inode table begins.
         self.tables: Blocks = np.frombuffer(table, dtype="<u4")[2::8][:groups].astype(np.int64)
         self.table_blocks = self.inodes_per_group // PER_BLOCK
         if (self.tables <= 0).any() or (self.tables + self.table_blocks > self.blocks).any():
@@ -159,22 +151,20 @@ class Ext4:
         strange = (compat & ~COMPAT_KNOWN, incompat & ~INCOMPAT_KNOWN, ro_compat & ~RO_COMPAT_KNOWN)
         if any(strange) or incompat & INCOMPAT_NEEDED != INCOMPAT_NEEDED:
             raise DiskError(
-                f"{where}: needed ext4 with extents and filetype and no journal, checksums or 64bit, found unknown features "
-                f"compat {strange[0]:#x}, incompat {strange[1]:#x} (of {incompat:#x}), ro_compat {strange[2]:#x}"
+                f"{where}: needed ext4 with extents and filetype and no journal, checksums or "
+                f"64bit, found unknown features compat {strange[0]:#x}, incompat {strange[1]:#x} "
+                f"(of {incompat:#x}), ro_compat {strange[2]:#x}"
             )
-        if (
-            struct.unpack_from("<I", sb, 24)[0] != 2
-            or struct.unpack_from("<H", sb, 88)[0] != INODE_SIZE
-        ):
+        log_block_size = struct.unpack_from("<I", sb, 24)[0]  # of 1024 bytes
+        inode_size = struct.unpack_from("<H", sb, 88)[0]
+        if log_block_size != 2 or inode_size != INODE_SIZE:
             raise DiskError(
                 f"{where}: needed blocks of 4096 bytes and inodes of {INODE_SIZE} bytes"
             )
-        whole = (
-            self.blocks_per_group
-            and self.inodes_per_group
-            and not self.inodes_per_group % PER_BLOCK
-        )
-        if not whole or self.blocks * BLOCK > self.chain.size or self.inodes > self.blocks * 16:
+        counted = self.blocks_per_group and self.inodes_per_group
+        aligned = not self.inodes_per_group % PER_BLOCK
+        fits = self.blocks * BLOCK <= self.chain.size and self.inodes <= self.blocks * PER_BLOCK
+        if not (counted and aligned and fits):
             raise CorruptFileSystem(f"{where}: the superblock's counts do not fit the disk")
 
     @property
@@ -191,6 +181,7 @@ class Ext4:
                 raise CorruptFileSystem(
                     f"{self.chain.files[0]}: points to block {number}, which is outside the disk"
                 )
+            # Dropped at once rather than by age: a lookup reads few blocks, a walk reads each once.
             if len(self._block_cache) > 4096:
                 self._block_cache.clear()
             data = self._block_cache[number] = self.chain.read(number, 1)
@@ -212,6 +203,7 @@ class Ext4:
         """Return numbers and records, uint8 (n, 256), of the inodes that lie in those of `blocks`
         that are inode tables.
         """
+        # With flex_bg the tables of many groups are neighbours, but not in the groups' order.
         order = np.argsort(self.tables)
         starts = self.tables[order]
         slot = np.searchsorted(starts, blocks, side="right") - 1
@@ -228,14 +220,15 @@ class Ext4:
         for n, extent in enumerate(self.tree(inode)):
             if n > MAX_EXTENTS:
                 raise CorruptFileSystem(
-                    f"{self.chain.files[0]}: inode {inode.number} has more than {MAX_EXTENTS} extents"
+                    f"{self.chain.files[0]}: inode {inode.number} has more than {MAX_EXTENTS} "
+                    "extents"
                 )
             if extent.logical >= 0:
                 found.append(extent)
         return tuple(found)
 
     def tree(self, inode: Inode) -> Iterator[Extent]:
-        """Yield the extents, and the blocks that hold the tree itself as extents with logical -1."""
+        """Yield the extents, and the blocks of the tree itself as extents with logical -1."""
         if inode.kind not in ("file", "dir", "link") or (
             inode.kind == "link" and inode.size < 60 and not inode.flags & EXTENTS_FLAG
         ):
@@ -247,6 +240,7 @@ class Ext4:
 
     def _extent_node(self, node: bytes, below: int, number: int) -> Iterator[Extent]:
         magic, entries, _, depth = struct.unpack_from("<HHHH", node)
+        # `below` shrinks on the way down, so a tree that leads back to itself ends here.
         if magic != EXTENT_MAGIC or entries * 12 + 12 > len(node) or depth >= below:
             raise CorruptFileSystem(
                 f"{self.chain.files[0]}: inode {number} has a broken extent tree"
@@ -259,6 +253,7 @@ class Ext4:
                 yield from self._extent_node(self.block(child), depth, number)
             else:
                 logical, count, high, low = struct.unpack_from("<IHHI", node, 12 + 12 * i)
+                # A length over 32768 marks blocks that are reserved but were never written.
                 written = count <= 32768
                 yield self._inside(
                     Extent(logical, low | high << 32, count if written else count - 32768, written),
@@ -318,12 +313,13 @@ class Ext4:
 
     def target(self, inode: Inode) -> str:
         """Return where a symbolic link points."""
+        # A short target is in the inode itself, where the extents would be.
         fast = inode.size < 60 and not inode.flags & EXTENTS_FLAG
         data = inode.raw[40 : 40 + inode.size] if fast else b"".join(self.pieces(inode, BLOCK))
         return data.decode("utf-8", "surrogateescape")
 
     def entries(self, number: int) -> dict[str, int]:
-        """Return a folder's names and inode numbers, without ``.`` and ``..``."""
+        """Return a directory's names and inode numbers, without ``.`` and ``..``."""
         found = self._entry_cache.get(number)
         if found is None:
             if len(self._entry_cache) > 20000:
@@ -335,7 +331,7 @@ class Ext4:
         found: dict[str, int] = {}
         if inode.size > MAX_FOLDER_BLOCKS * BLOCK or inode.size % BLOCK:
             raise CorruptFileSystem(
-                f"{self.chain.files[0]}: folder {inode.number} has a size of {inode.size} bytes"
+                f"{self.chain.files[0]}: directory {inode.number} has a size of {inode.size} bytes"
             )
         for extent in self.extents(inode):
             count = min(extent.length, inode.size // BLOCK - extent.logical)
@@ -350,6 +346,7 @@ class Ext4:
         found = [
             word for bit, word in ((0x10, "immutable"), (0x20, "append-only")) if inode.flags & bit
         ]
+        # Attributes follow the inode's fields where they fit, under a magic number of their own.
         start = 128 + struct.unpack_from("<H", inode.raw, 128)[0]
         if start <= INODE_SIZE - 8 and inode.raw[start : start + 4] == b"\0\0\x02\xea":
             found += parse_rights(inode.raw[start + 4 :], 0)
@@ -382,22 +379,25 @@ def parse_inode(number: int, raw: bytes) -> Inode:
 
 
 def _time(seconds: int, extra: int) -> float:
+    # `extra`: two bits that extend the seconds beyond 2038, then nanoseconds.
     return float(seconds + ((extra & 3) << 32)) + (extra >> 2) / 1e9
 
 
 def parse_entries(data: bytes, folder: int) -> Iterator[tuple[str, int]]:
-    """Yield (name, inode number) of a folder's blocks, without ``.`` and ``..``."""
+    """Yield (name, inode number) of a directory's blocks, without ``.`` and ``..``."""
     for start in range(0, len(data), BLOCK):
         at, end = start, start + BLOCK
         while at + 8 <= end:
             inode, length, name_length = struct.unpack_from("<IHB", data, at)
             if length < 8 or length % 4 or at + length > end or name_length + 8 > length:
-                raise CorruptFileSystem(f"folder {folder} has a broken entry at byte {at}")
+                raise CorruptFileSystem(f"directory {folder} has a broken entry at byte {at}")
             name = data[at + 8 : at + 8 + name_length]
+            # A deleted entry keeps its bytes, with inode 0.
             if inode and name not in (b".", b".."):
+                # The kernel never writes such a name: the guest wrote to the disk past it.
                 if not name or b"/" in name or b"\0" in name:
                     raise CorruptFileSystem(
-                        f"folder {folder} has an entry with the impossible name {name!r}"
+                        f"directory {folder} has an entry with the impossible name {name!r}"
                     )
                 yield name.decode("utf-8", "surrogateescape"), inode
             at += length

@@ -23,9 +23,7 @@ class Ext4View:
     """A `DiskView` of the ext4 file system on a chain of disk files, newest first."""
 
     def __init__(self, files: Sequence[Path | str], cache: Path | None = None) -> None:
-        """`cache`: folder in which the disk's index is kept (a snapshot's own folder); None keeps
-        it in memory.
-        """
+        """`cache`: where the disk's index is kept (a snapshot's directory); None: in memory."""
         self.fs = Ext4(Chain(files))
         self._cache = cache
         self._index: DiskIndex | None = None
@@ -44,9 +42,8 @@ class Ext4View:
             if self._index is None:
                 self._index = DiskIndex.build(self.fs)
                 if self._cache:
-                    with contextlib.suppress(
-                        OSError
-                    ):  # a full or read-only disk: the index is only made again next time
+                    # On a full or read-only disk the index is only built again next time.
+                    with contextlib.suppress(OSError):
                         self._index.save(self._cache, identity)
         return self._index
 
@@ -58,6 +55,8 @@ class Ext4View:
             part = parts.pop(0)
             if inode.kind != "dir":
                 raise NotADirectoryError(f"not a folder on the way to {path!r}")
+            # A path is followed as the kernel does it: ".." leaves the directory that was entered,
+            # which after a link is not the one that the path names.
             if part == "..":
                 trail = trail[:-1] or [ROOT]
                 inode = self.fs.inode(trail[-1])
@@ -140,7 +139,7 @@ class Ext4View:
             yield here, self.stat_inode(inode)
             if inode.kind == "dir":
                 if number in seen:
-                    raise CorruptFileSystem(f"the folder {here!r} lies within itself")
+                    raise CorruptFileSystem(f"the directory {here!r} is inside itself")
                 seen.add(number)
                 children = sorted(self.fs.entries(number).items(), reverse=True)
                 pending += [(posixpath.join(here, name), child) for name, child in children]

@@ -11,6 +11,7 @@ import json
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ class DiskIndex:
 
     | array | meaning |
     | --- | --- |
-    | start, length, owner | runs of blocks, sorted by start, and the inode they belong to (content, tree, attributes) |
-    | link_inode, link_parent | one row a name, sorted by inode: the inode and the folder that names it |
+    | start, length, owner | runs of blocks by start; owner: whose content, tree or attributes |
+    | link_inode, link_parent | one row a name, by inode: the inode, the directory that names it |
     | name_end, names | the names as bytes, one after the other, and where each ends |
     """
 
@@ -50,10 +51,8 @@ class DiskIndex:
         inside = (slot >= 0) & (blocks < self._end[slot])
         hit = self.start[slot[inside]]
         # Attribute blocks may be shared: take every row with that start.
-        low, high = (
-            np.searchsorted(self.start, hit, "left"),
-            np.searchsorted(self.start, hit, "right"),
-        )
+        low = np.searchsorted(self.start, hit, "left")
+        high = np.searchsorted(self.start, hit, "right")
         rows = [self.owner[a:b] for a, b in set(zip(low.tolist(), high.tolist(), strict=True))]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
 
@@ -106,9 +105,8 @@ class DiskIndex:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".disk-index-", delete=False) as file:
             aside = Path(file.name)
             try:
-                np.savez(
-                    file, **{name: self.arrays[name] for name in ARRAYS}, identity=_pack(identity)
-                )  # type: ignore[arg-type]
+                arrays: dict[str, Any] = {name: self.arrays[name] for name in ARRAYS}
+                np.savez(file, **arrays, identity=_pack(identity))
                 file.flush()
                 aside.replace(folder / "disk-index.npz")
             except OSError:
@@ -124,7 +122,7 @@ class DiskIndex:
                     return None
                 return cls({name: data[name] for name in ARRAYS})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # damaged or foreign: it is only a cache, and is built anew
+            return None  # damaged or of another version: it is only a cache, and is rebuilt
 
 
 def chain_identity(fs: Ext4) -> list[list[object]]:
@@ -164,6 +162,8 @@ def _extent_runs(fs: Ext4, numbers: Ints, raw_records: Bytes) -> Ints:
     body = raw_records[:, 40:100]
     entries, depth = body[:, 2:4].copy().view("<u2")[:, 0], body[:, 6:8].copy().view("<u2")[:, 0]
     tree = (records["flags"] & EXTENTS_FLAG) != 0
+    # An inode has room for four extents, and few files need more. Those are read column by column,
+    # because a Python call for each inode would be most of the time of building the index.
     rows = []
     for i in range(4):
         simple = tree & (depth == 0) & (entries > i)
@@ -175,6 +175,7 @@ def _extent_runs(fs: Ext4, numbers: Ints, raw_records: Bytes) -> Ints:
         )
         length = np.where(length > 32768, length - 32768, length)
         rows.append(np.stack([low.astype(np.int64) | high << 32, length, numbers[simple]], axis=1))
+    # What is left: deeper trees and the older block maps, but not the targets of short links.
     kinds = records["mode"] & 0o170000
     odd = (tree & (depth > 0)) | (~tree & ((kinds == 0o100000) | (kinds == 0o040000)))
     odd |= ~tree & (kinds == 0o120000) & (records["size"] >= 60)
@@ -204,8 +205,10 @@ def _links(fs: Ext4, folders: Ints) -> list[tuple[int, int, bytes]]:
             )
             blocks += range(extent.physical, extent.physical + count)
             owner += [number] * count
+    # Extents that overlap would make the list longer than the disk, without end.
     if len(blocks) > fs.blocks:
-        raise CorruptFileSystem(f"{fs.chain.files[0]}: the folders hold more blocks than the disk")
+        raise CorruptFileSystem(f"{fs.chain.files[0]}: directories have more blocks than the disk")
+    # In the order of the disk, so that neighbours are read with one call.
     order = np.argsort(np.array(blocks, dtype=np.int64))
     sorted_blocks = np.array(blocks, dtype=np.int64)[order]
     for at in range(0, len(order), 2048):

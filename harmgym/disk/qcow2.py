@@ -21,10 +21,12 @@ from harmgym.errors import DiskError
 
 BLOCK = 4096
 MAGIC = b"QFI\xfb"
-DIRTY = 1  # "refcounts may be wrong": of no matter to a reader, a live overlay may carry it
+# "Reference counts may be wrong": a running machine's overlay has it, and a reader needs no counts.
+DIRTY = 1
 OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 COMPRESSED = 1 << 62
 ZERO = 1
+# 4 TiB at the 64 KiB of QEMU's default: a larger header would make us allocate what it says.
 MAX_CLUSTERS = 1 << 26
 
 Blocks = NDArray[np.int64]
@@ -65,16 +67,15 @@ class Qcow2Layer:
         head = os.pread(self.fd, 104, 0)
         if len(head) < 104 or head[:4] != MAGIC:
             raise DiskError(f"{self.path}: needed a qcow2 file, found {head[:4]!r} at its start")
-        version, cluster_bits = (
-            struct.unpack_from(">I", head, 4)[0],
-            struct.unpack_from(">I", head, 20)[0],
-        )
+        version = struct.unpack_from(">I", head, 4)[0]
+        cluster_bits = struct.unpack_from(">I", head, 20)[0]
         self.size, crypt, l1_size, l1_offset = struct.unpack_from(">QIIQ", head, 24)
         incompatible = struct.unpack_from(">Q", head, 72)[0]
         if version != 3 or crypt or incompatible & ~DIRTY or not 12 <= cluster_bits <= 21:
             raise DiskError(
-                f"{self.path}: needed plain qcow2 version 3 with clusters of 4 KiB to 2 MiB, found version {version}, "
-                f"cluster bits {cluster_bits}, encryption {crypt}, incompatible features {incompatible:#x}"
+                f"{self.path}: needed plain qcow2 version 3 with clusters of 4 KiB to 2 MiB, found "
+                f"version {version}, cluster bits {cluster_bits}, encryption {crypt}, "
+                f"incompatible features {incompatible:#x}"
             )
         self.cluster_bits: int = cluster_bits
         self._read_map(l1_size, l1_offset)
@@ -86,10 +87,10 @@ class Qcow2Layer:
             raise DiskError(
                 f"{self.path}: the cluster table does not fit a disk of {self.size} bytes"
             )
-        l1 = (
-            np.frombuffer(self._exactly(l1_offset, 8 * l1_size), dtype=">u8").astype(np.int64)
-            & OFFSET_MASK
-        )
+        # Both levels are read at once into one flat table, 256 KiB for a disk of 2 GiB, and from
+        # then on a block is found without another read.
+        words = np.frombuffer(self._exactly(l1_offset, 8 * l1_size), dtype=">u8")
+        l1 = words.astype(np.int64) & OFFSET_MASK
         entries = np.zeros(l1_size * per_table, dtype=np.uint64)
         for i in np.flatnonzero(l1):
             table = np.frombuffer(self._exactly(int(l1[i]), 1 << self.cluster_bits), dtype=">u8")
@@ -97,7 +98,8 @@ class Qcow2Layer:
         entries = entries[:clusters]
         if (entries & np.uint64(COMPRESSED)).any():
             raise DiskError(
-                f"{self.path}: has compressed clusters, which are not read here; convert it with qemu-img"
+                f"{self.path}: needed uncompressed clusters, found compressed ones; "
+                "convert it with qemu-img"
             )
         self.map: Blocks = (entries & np.uint64(OFFSET_MASK)).astype(np.int64)
         self.map[(entries & np.uint64(ZERO)) != 0] = -1
@@ -115,6 +117,7 @@ class Qcow2Layer:
         offsets = blocks * BLOCK
         cluster = offsets >> self.cluster_bits
         inside = offsets < self.size
+        # Beyond its own end an overlay reads as zeros, even where the file behind it is longer.
         base = np.where(inside, self.map[np.where(inside, cluster, 0)] if len(self.map) else 0, -1)
         return np.where(base > 0, base + (offsets & ((1 << self.cluster_bits) - 1)), base)
 
@@ -178,6 +181,7 @@ class Chain:
             raise DiskError(f"{self.files[0]}: was closed and is needed open")
         out = np.zeros((len(blocks), BLOCK), dtype=np.uint8)
         pending = np.arange(len(blocks))
+        # Each layer answers for the blocks that it has; only the rest goes to the older one.
         for layer in self._layers:
             offsets = layer.locate(blocks[pending])
             here = offsets > 0 if isinstance(layer, Qcow2Layer) else offsets >= 0
@@ -193,9 +197,7 @@ class Chain:
 
 
 def _fill(fd: int, out: Bytes, rows: Blocks, offsets: Blocks) -> None:
-    """Read each run of neighbouring blocks with one call; what lies beyond the end of the file
-    stays zero.
-    """
+    """Read each run of neighbouring blocks with one call; past the file's end zeros stay."""
     if not len(rows):
         return
     breaks = np.flatnonzero((np.diff(offsets) != BLOCK) | (np.diff(rows) != 1)) + 1
@@ -223,21 +225,22 @@ def changed_blocks(before: Chain, after: Chain, chunk: int = 4096) -> Blocks:
     found = []
     for i in range(0, len(blocks), chunk):
         part = blocks[i : i + chunk]
-        old, new = before.read_blocks(part).view(np.uint64), after.read_blocks(part).view(np.uint64)
+        old = before.read_blocks(part).view(np.uint64)  # eight bytes at a time compare faster
+        new = after.read_blocks(part).view(np.uint64)
         found.append(part[(old != new).any(axis=1)])
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
 def _candidates(before: Chain, after: Chain) -> Blocks:
     shared = 0
-    while (
-        shared < min(len(before.files), len(after.files))
-        and before.files[-1 - shared] == after.files[-1 - shared]
-    ):
+    for old, new in zip(reversed(before.files), reversed(after.files), strict=False):
+        if old != new:
+            break
         shared += 1
-    newer = (
-        before._layers[: len(before.files) - shared] + after._layers[: len(after.files) - shared]
-    )
+    newer = [
+        *before._layers[: len(before.files) - shared],
+        *after._layers[: len(after.files) - shared],
+    ]
     parts = [layer.allocated() for layer in newer]
     if any(part is None for part in parts):
         return np.arange(max(before.size, after.size) // BLOCK, dtype=np.int64)

@@ -137,7 +137,7 @@ class DiskView(Protocol):
 
     def readlink(self, path: str) -> str: ...
     def glob(self, pattern: str) -> list[str]:
-        """Return the sorted paths that match; ``*`` stays within a folder, ``**`` crosses folders."""
+        """Return the sorted paths that match; ``**`` crosses directories, ``*`` does not."""
         ...
 
 

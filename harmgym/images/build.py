@@ -1,8 +1,8 @@
 """Building a disk image from a recipe: mmdebstrap, then mke2fs; no loop device, no network but the
 package archive.
 
-Everything happens in a folder aside and is renamed when whole. Works as root, or as a user with
-user namespaces.
+Everything happens in a directory aside, which is renamed when complete. Works as root, or as a user
+with user namespaces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ NEEDED_BYTES = 6 << 30
 """
 # Read from outside by harmgym/disk: extents, but no journal and nothing that would only make
 # reading harder.
-EXT4_FEATURES = "^has_journal,^metadata_csum,^64bit,^inline_data,^dir_index,^resize_inode,^orphan_file,extent,filetype,flex_bg"
+EXT4_FEATURES = (
+    "^has_journal,^metadata_csum,^64bit,^inline_data,^dir_index,^resize_inode,^orphan_file,"
+    "extent,filetype,flex_bg"
+)
 
 
 def build(name: str, progress: Progress) -> Image:
@@ -80,7 +83,8 @@ def preflight(recipe: Recipe) -> None:
         lacking.append("uidmap")
     if lacking:
         raise MissingDependencyError(
-            f"building an image needs {', '.join(lacking)}, found none; run: apt-get install {' '.join(lacking)}"
+            f"building an image needs {', '.join(lacking)}, found none; "
+            f"run: apt-get install {' '.join(lacking)}"
         )
     if (
         os.getuid() != 0
@@ -95,8 +99,9 @@ def preflight(recipe: Recipe) -> None:
         free = shutil.disk_usage(folder).free
         if free < NEEDED_BYTES:
             raise ImageError(
-                f"building an image needs {NEEDED_BYTES >> 30} GiB free in {folder}, found {free / (1 << 30):.1f} GiB; "
-                "free some space, or set HARMGYM_CACHE to a folder on another disk"
+                f"building an image needs {NEEDED_BYTES >> 30} GiB free in {folder}, "
+                f"found {free / (1 << 30):.1f} GiB; "
+                "free some space, or set HARMGYM_CACHE to a directory on another disk"
             )
 
 
@@ -166,7 +171,7 @@ def _build_into(
 
 
 # Disk
-# ----------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _inside() -> list[str]:
@@ -182,34 +187,9 @@ def _write_disk(root: Path, folder: Path, recipe: Recipe, key: str) -> None:
     scratch.chmod(0o666)
     identity = str(uuid.uuid5(uuid.NAMESPACE_OID, key))
     options = f"lazy_itable_init=0,lazy_journal_init=0,hash_seed={identity},root_owner=0:0"
-    command = [
-        _program("mke2fs") or "mke2fs",
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-b",
-        "4096",
-        "-I",
-        "256",
-        "-N",
-        "262144",
-        "-m",
-        "1",
-    ]
-    command += [
-        "-O",
-        EXT4_FEATURES,
-        "-U",
-        identity,
-        "-L",
-        "harmgym",
-        "-E",
-        options,
-        "-d",
-        str(root),
-        str(scratch),
-    ]
+    command = [_program("mke2fs") or "mke2fs", *"-q -F -t ext4 -b 4096 -I 256 -N 262144".split()]
+    command += [*"-m 1 -L harmgym -U".split(), identity, "-O", EXT4_FEATURES, "-E", options]
+    command += ["-d", str(root), str(scratch)]
     done = subprocess.run([*_inside(), *command], capture_output=True, text=True)
     if done.returncode:
         raise ImageError(
@@ -291,7 +271,8 @@ def _collect(root: Path, folder: Path) -> dict[str, str]:
         found = sorted((root / "boot").glob(pattern))
         if not found:
             raise ImageError(
-                f"needed a file boot/{pattern} in the new system, found none: does the recipe name a kernel package?"
+                f"needed a file boot/{pattern} in the new system, found none: "
+                "does the recipe name a kernel package?"
             )
         shutil.copyfile(found[-1], folder / name)
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 An image is a raw ext4 file system (the whole disk), a kernel and an initrd. Its key is a digest of
 everything that goes into it, so a changed recipe or guest file makes another image and never an
-outdated one. Building: `image_build`.
+outdated one. Building: `harmgym.images.build`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from harmgym.paths import cache_dir, content
 from harmgym.records import Record, did_you_mean, parse_record
 
 FORMAT = 1
-"""Version of what the builder makes of a recipe; raise it when image_build.py changes the result.
-"""
+"""Version of what build.py and system.py make of a recipe; raise it when the result changes."""
 READY_COMMAND = "/usr/lib/harmgym/ready"
 Progress = Callable[[str], None]
 UNIT = r"^[A-Za-z0-9@._:-]+\.(service|socket|timer|target|automount|mount|path)$"
@@ -92,7 +91,8 @@ class Recipe(Record):
     def _screen_fits(cls, screen: Screen) -> Screen:
         if (screen.width, screen.height) != (SCREEN_WIDTH, SCREEN_HEIGHT):
             raise ValueError(
-                f"observations are {SCREEN_WIDTH}x{SCREEN_HEIGHT}, found {screen.width}x{screen.height}"
+                f"observations are {SCREEN_WIDTH}x{SCREEN_HEIGHT}, "
+                f"found {screen.width}x{screen.height}"
             )
         return screen
 
@@ -169,7 +169,8 @@ def load_recipe(name: str) -> Recipe:
     names = recipe_names()
     if name not in names:
         raise ImageError(
-            f"unknown image {name!r}{did_you_mean(name, names)} (there are: {', '.join(names) or 'none'})"
+            f"unknown image {name!r}{did_you_mean(name, names)} "
+            f"(there are: {', '.join(names) or 'none'})"
         )
     path = content("vm_images") / name / "recipe.yaml"
     try:
@@ -197,6 +198,7 @@ def image_key(recipe: Recipe, files: dict[str, bytes]) -> str:
     """Return the digest of everything that goes into an image: recipe, guest files, builder format
     (64 hex digits).
     """
+    # Not the archive's state: packages that were updated since would make every image outdated.
     total = hashlib.sha256(f"{FORMAT}\n{recipe.model_dump_json()}\n".encode())
     for path, data in sorted(files.items()):
         total.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode())
@@ -204,19 +206,19 @@ def image_key(recipe: Recipe, files: dict[str, bytes]) -> str:
 
 
 def images_dir() -> Path:
-    """Return the folder of built images."""
+    """Return the directory of built images."""
     return cache_dir() / "images"
 
 
 def image_folder(name: str, key: str) -> Path:
-    """Return where the image with this key lies, built or not."""
+    """Return where the image with this key is, built or not."""
     return images_dir() / f"{name}-{key[:12]}"
 
 
 def find_image(name: str) -> Image | None:
-    """Return the built image of the recipe as it stands now, or None.
+    """Return the built image of the present recipe, or None.
 
-    Raises: ImageError for an unknown recipe, or for a damaged image (with the way to mend it).
+    Raises: ImageError for an unknown recipe, or for a damaged image (with the way to fix it).
     """
     key = image_key(load_recipe(name), guest_files())
     folder = image_folder(name, key)
@@ -224,9 +226,8 @@ def find_image(name: str) -> Image | None:
 
 
 def open_image(folder: Path, name: str, key: str) -> Image:
-    """Read a built image and check that its files are whole (sizes and names; digests:
-    `check_digests`).
-    """
+    """Read a built image and check names and sizes of its files; for digests, `check_digests`."""
+    # Every start of a machine comes here: digests of a disk of a GiB would cost it seconds.
     fix = f"remove {folder} and run: harmgym image build {name}"
     try:
         data: Any = json.loads((folder / "image.json").read_text(encoding="utf-8"))
@@ -246,9 +247,8 @@ def open_image(folder: Path, name: str, key: str) -> Image:
     ):
         found = path.stat().st_size if path.is_file() else -1
         if found < 0 or size not in (None, found):
-            raise ImageError(
-                f"image {name!r} is damaged ({path.name}: {'missing' if found < 0 else f'{found} bytes'}); {fix}"
-            )
+            what = "missing" if found < 0 else f"{found} bytes"
+            raise ImageError(f"image {name!r} is damaged ({path.name}: {what}); {fix}")
     return image
 
 
@@ -261,8 +261,9 @@ def check_digests(image: Image) -> None:
         if found != image.manifest.sha256[path.name]:
             needed = image.manifest.sha256[path.name]
             raise ImageError(
-                f"image {image.name!r} is damaged: {path} has digest {found[:12]}, needed {needed[:12]}; "
-                f"remove {image.folder} and run: harmgym image build {image.name}"
+                f"image {image.name!r} is damaged: {path} has digest {found[:12]}, "
+                f"needed {needed[:12]}; remove {image.folder} and run: "
+                f"harmgym image build {image.name}"
             )
 
 
@@ -270,6 +271,7 @@ def sparse_sha256(path: Path) -> str:
     """Return a digest of a file's size and its non-zero MiB blocks with their places; holes cost
     nothing.
     """
+    # Zeros are skipped where they are stored too: a copy may have other holes than its original.
     block = 1 << 20
     total = hashlib.sha256(str(path.stat().st_size).encode())
     with path.open("rb") as file:

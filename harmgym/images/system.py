@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ from harmgym.errors import ImageError
 from harmgym.images.image import FORMAT, Progress, Recipe, images_dir
 
 BUILD_ONLY = "harmgym-build"
-"""Folder in the new system for what only the build uses; removed at its end."""
+"""Directory in the new system for what only the build uses; removed at its end."""
 EARLY = ("etc/initramfs-tools/", "usr/share/initramfs-tools/")
-"""Guest files that must lie before packages are set up: they shape the initrd."""
+"""Guest files that must be there before packages are set up: they shape the initrd."""
 # What apt on this host was told about reaching an archive holds for the build too.
 APT_OPTIONS = (
     "Acquire::http::",
@@ -38,7 +39,7 @@ APT_OPTIONS = (
 def unpack(
     work: Path, name: str, key: str, recipe: Recipe, files: dict[str, bytes], progress: Progress
 ) -> Path:
-    """Make the whole system in work/root and return that folder. Raises: ImageError with the last
+    """Make the system in work/root and return that directory. Raises: ImageError with the last
     errors of mmdebstrap.
     """
     log = images_dir() / f"{name}-build.log"
@@ -48,25 +49,21 @@ def unpack(
     write_tar(
         late, {**placed, f"{BUILD_ONLY}/environment": environment(recipe, key)}, recipe.files_until
     )
-    skipped = (
-        "update",
-        "cleanup/apt",
-        "cleanup/reproducible",
-    )  # done with the packages; the last would empty machine-id
+    # Done with the packages; cleanup/reproducible would empty machine-id.
+    skipped = ("update", "cleanup/apt", "cleanup/reproducible")
     command = [
         *_mmdebstrap("custom"),
         "--format=directory",
         *(f"--skip={stage}" for stage in skipped),
     ]
-    command += [
-        '--setup-hook=mkdir -p "$1/dev"'
-    ]  # a user cannot unpack devices; with the folder, mmdebstrap lends the host's
+    # A user cannot unpack devices; where the directory exists, mmdebstrap lends the host's.
+    command += ['--setup-hook=mkdir -p "$1/dev"']
     command += [f"--setup-hook=tar-in {packages} /", f"--customize-hook=tar-in {late} /"]
-    command += [
-        f'--customize-hook=chroot "$1" sh -c "set -a; . /{BUILD_ONLY}/environment; sh /{BUILD_ONLY}/customize.sh"'
-    ]
+    script = f"set -a; . /{BUILD_ONLY}/environment; sh /{BUILD_ONLY}/customize.sh"
+    command += [f'--customize-hook=chroot "$1" sh -c "{script}"']
+    # The empty suite: nothing is downloaded, the packages come from the tar file.
     command += [f'--customize-hook=rm -r "$1/{BUILD_ONLY}"', "", str(root)]
-    progress("laying in the guest files")
+    progress("adding the guest files")
     _run_logged(command, log, lambda text: None, append=True)
     return root
 
@@ -85,6 +82,7 @@ def _packages(
         return kept
     write_tar(work / "early.tar", early, recipe.files_until)
     aside = work / "packages.tar"
+    # Without devices, because an ordinary user could not unpack them again.
     command = [*_mmdebstrap("apt"), "--format=tar", "--skip=output/dev"]
     command += [f"--include={','.join((recipe.kernel, *recipe.packages))}"]
     command += [f"--keyring={keyring}" for keyring in recipe.keyrings]
@@ -93,22 +91,18 @@ def _packages(
         "--aptopt=Acquire::Languages none",
         *_host_apt_options(),
     ]
+    # unsafe-io: a build that a power cut ends is started again, so dpkg need not sync each file.
     command += ["--dpkgopt=force-confold", "--dpkgopt=force-unsafe-io"]
     command += [f"--dpkgopt=path-exclude={path}" for path in recipe.exclude_paths]
-    command += [
-        f"--essential-hook=tar-in {work / 'early.tar'} /",
-        recipe.suite,
-        str(aside),
-        *sources(recipe),
-    ]
+    # Before the kernel's package is configured, because that makes the initrd.
+    command += [f"--essential-hook=tar-in {work / 'early.tar'} /"]
+    command += [recipe.suite, str(aside), *sources(recipe)]
     progress("downloading packages")
     _run_logged(command, log, progress)
     for old in images_dir().glob(f".packages-{name}-*.tar"):
         old.unlink()
     aside.chmod(0o644)
-    os.replace(aside, kept) if aside.stat().st_dev == kept.parent.stat().st_dev else subprocess.run(
-        ["mv", str(aside), str(kept)], check=True
-    )
+    shutil.move(aside, kept)  # `work` may be on another disk
     return kept
 
 
@@ -125,13 +119,8 @@ def packages_key(recipe: Recipe, early: dict[str, bytes]) -> str:
 
 def _mmdebstrap(variant: str) -> list[str]:
     mode = "root" if os.getuid() == 0 else "unshare"
-    return [
-        "mmdebstrap",
-        "--verbose",
-        f"--mode={mode}",
-        f"--variant={variant}",
-        "--skip=check/empty",
-    ]
+    options = [f"--mode={mode}", f"--variant={variant}", "--skip=check/empty"]
+    return ["mmdebstrap", "--verbose", *options]
 
 
 def _place(path: str) -> str:
@@ -179,6 +168,7 @@ def _host_archives() -> dict[str, str]:
     form = ["--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
     done = subprocess.run(["apt-get", "indextargets", *form], capture_output=True, text=True)
     pairs = [line.split() for line in done.stdout.splitlines()]
+    # Reversed, so that of several archives of one suite the first that apt asks is kept.
     return {
         pair[0]: pair[1]
         for pair in reversed(pairs)
@@ -266,5 +256,6 @@ def _run_logged(
             line for line in lines if line.startswith(("E:", "dpkg: error", "mmdebstrap"))
         ] or lines[-3:]
         raise ImageError(
-            f"mmdebstrap failed with exit code {process.returncode}: {' / '.join(errors[-4:])} (all of it: {log})"
+            f"mmdebstrap failed with exit code {process.returncode}: "
+            f"{' / '.join(errors[-4:])} (all of it: {log})"
         )

@@ -17,19 +17,23 @@ IDLE_BELOW = 0.06
 _LOOK = r"""
 import os, subprocess
 
+ENV = {**os.environ, "DISPLAY": ":0", "HOME": "/root"}
+
 def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DISPLAY": ":0", "HOME": "/root"})
-    return done.stdout
+    return subprocess.run(command, capture_output=True, text=True, env=ENV).stdout
 
 def main(units, packages):
     states = run("systemctl", "is-active", *units).split()
     installed = run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n").splitlines()
+    failed = run("systemctl", "--failed", "--plain", "--no-legend").splitlines()
+    windows = [line.split(None, 3) for line in run("wmctrl", "-l").splitlines()]
+    present = {line.split()[0] for line in installed if line.endswith("ii ")}
     return {
         "units": dict(zip(units, states)),
-        "failed": [line.split()[0] for line in run("systemctl", "--failed", "--plain", "--no-legend").splitlines()],
-        "missing": sorted(set(packages) - {line.split()[0] for line in installed if line.endswith("ii ")}),
+        "failed": [line.split()[0] for line in failed],
+        "missing": sorted(set(packages) - present),
         "screen": run("xdpyinfo").partition("dimensions:")[2].split()[:1],
-        "windows": [line.split(None, 3)[3] for line in run("wmctrl", "-l").splitlines() if len(line.split(None, 3)) == 4],
+        "windows": [words[3] for words in windows if len(words) == 4],
         "fonts": run("fc-match", "sans", "-f", "%{family}").strip(),
         "devices": sorted(os.listdir("/sys/class/net")),
         "ptrace": open("/proc/sys/kernel/yama/ptrace_scope").read().strip(),
@@ -69,7 +73,7 @@ def verify(image: Image, start: Callable[[], Machine], timeout_s: float) -> dict
 
 
 def problems(found: dict[str, Any], recipe: Recipe) -> list[str]:
-    """Return one phrase for everything in `found` (of `verify`) that is not as the recipe wants it."""
+    """Return one phrase for each thing in `found` (of `verify`) that the recipe wants otherwise."""
     size = f"{recipe.screen.width}x{recipe.screen.height}"
     titles = " | ".join(found["windows"])
     checks = [
@@ -108,7 +112,8 @@ def _wait_open(machine: Machine, timeout_s: float) -> None:
     ):
         if time.monotonic() > deadline:
             raise GuestTimeout(
-                f"needed the guest daemon within {timeout_s:g} s of power-on, found silence; see {machine.folder}"
+                f"needed the guest daemon within {timeout_s:g} s of power-on, found silence; "
+                f"see {machine.folder}"
             )
         time.sleep(0.1)  # between two looks
 

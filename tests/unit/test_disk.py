@@ -331,7 +331,7 @@ def test_the_index_names_owners_and_paths_and_survives_damage(
 
 
 def test_random_writes_are_read_through_a_chain_of_overlays(tmp_path: Path) -> None:
-    """The block layer against qemu-io, with overlays of different cluster sizes and zero clusters."""
+    """The block layer against qemu-io, with overlays of several cluster sizes and zero clusters."""
     rng, size = random.Random(3), 4 << 20
     raw = tmp_path / "0.raw"
     content = bytearray(rng.randbytes(size))
@@ -443,7 +443,7 @@ def test_a_folder_within_itself_ends(edit: Callable[..., tuple[Ext4View, Ext4Vie
     before, after = edit("mkdir /a", "mkdir /a/b", "ln /a /a/b/loop")
     with pytest.raises(CorruptFileSystem, match="two places"):
         diff(before, after)
-    with pytest.raises(CorruptFileSystem, match="within itself"):
+    with pytest.raises(CorruptFileSystem, match="inside itself"):
         list(after.walk("/a"))
 
 

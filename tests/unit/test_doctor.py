@@ -1,4 +1,4 @@
-"""The doctor: every line says need and found, a failing one says how to mend it, and it never falls
+"""The doctor: every line says need and found, a failing one says how to fix it, and it never falls
 over itself.
 """
 
@@ -26,7 +26,7 @@ def test_every_line_says_what_is_needed_and_found() -> None:
     for finding in doctor.examine():
         assert finding.need and finding.found, finding
         assert finding.level == "ok" or finding.fix, (
-            f"{finding.name} says that something is wrong, but not how to mend it"
+            f"{finding.name} says that something is wrong, but not how to fix it"
         )
 
 
@@ -79,7 +79,7 @@ def test_a_cache_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> doctor.Finding:
+    def broken() -> doctor.Answer:
         raise SnapshotError("manifest.json is damaged; rebuild it")
 
     monkeypatch.setattr(doctor, "_snapshots", broken)

@@ -175,9 +175,11 @@ for last; do
     esac
 done
 mkdir -p "$root/boot" "$root/var/lib/dpkg/info" "$root/etc"
-echo kernel > "$root/boot/vmlinuz-6.1"; echo initrd > "$root/boot/initrd.img-6.1"; echo desktop > "$root/etc/hostname"
-printf 'Package: openbox\\nStatus: install ok installed\\nArchitecture: all\\nMaintainer: x\\nVersion: 3.6\\n' \\
-    > "$root/var/lib/dpkg/status"
+echo kernel > "$root/boot/vmlinuz-6.1"
+echo initrd > "$root/boot/initrd.img-6.1"
+echo desktop > "$root/etc/hostname"
+printf '%s\\n' 'Package: openbox' 'Status: install ok installed' 'Architecture: all' \\
+    'Maintainer: x' 'Version: 3.6' > "$root/var/lib/dpkg/status"
 SYSTEM
 """
 
@@ -245,7 +247,7 @@ def test_a_changed_guest_file_needs_no_new_packages(
         build_image("debian-12")
 
 
-def test_damage_is_named_with_the_way_to_mend_it(
+def test_damage_is_named_with_the_way_to_fix_it(
     cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])

@@ -15,8 +15,9 @@ PACKAGE = ROOT / "harmgym"
 
 # From the ground up: a part may import only the parts before it, wherever the import stands.
 ORDER = (
-    "errors registration records text globs paths files logs actions disk machines images tasks statekit judging reward "
-    "env scaffold runs preferences integrations report bench doctor cli"
+    "errors registration records text globs paths files logs actions disk machines images tasks "
+    "statekit judging reward env scaffold runs preferences integrations report bench doctor cli "
+    "__main__"
 ).split()
 HEAVY = (
     "torch",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +72,29 @@ def _is_value(words: list[str], i: int, options: dict[str, Any]) -> bool:
     return before in options and not options[before].is_flag
 
 
-def test_the_python_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a simulated machine; the real one runs it in tests/vm."""
-    code = README_PYTHON[0].replace(
-        'task="security/home_world_writable"', 'task="security/open_key", machines="fake"'
+def run_on_a_simulated_machine(code: str, folder: Path) -> str:
+    """Run an example in a process of its own, because this one has imported harmgym long ago."""
+    task = 'task="security/home_world_writable"'
+    assert task in code
+    code = code.replace(task, 'task="security/open_key", machines="fake"')
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
     )
-    assert "machines=" in code
-    exec(compile(code, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_example_runs_as_printed(tmp_path: Path) -> None:
+    """On a simulated machine; the real one runs it in tests/vm."""
+    printed = run_on_a_simulated_machine(README_PYTHON[0], tmp_path)
     assert "(800, 1280, 3) 0.0" in printed and "False)" in printed
+
+
+def test_the_long_name_needs_no_import(tmp_path: Path) -> None:
+    code = re.sub(r"^import harmgym.*\n", "", README_PYTHON[0], flags=re.M)
+    assert "import harmgym" not in code
+    code = code.replace('"HarmRecovery-v0"', '"harmgym:HarmRecovery-v0"')
+    assert "(800, 1280, 3) 0.0" in run_on_a_simulated_machine(code, tmp_path)
 
 
 def test_every_make_target_is_explained() -> None:
@@ -91,6 +109,35 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target} does not exist"
+
+
+def named_in_pages() -> Iterator[tuple[str, str]]:
+    """Every module, object and file of the package that a page of the project names."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    tracked = [ROOT / name for name in listed.stdout.splitlines()]
+    for page in tracked or PAGES:
+        if page.exists():
+            text = page.read_text(encoding="utf-8")
+            for name in sorted(set(re.findall(r"(?<![\w/.-])harmgym[./]\w[\w./]*", text))):
+                yield page.relative_to(ROOT).as_posix(), name.rstrip("./")
+
+
+NAMED = list(named_in_pages())
+
+
+@pytest.mark.parametrize(("page", "name"), NAMED, ids=[f"{p}: {name}" for p, name in NAMED])
+def test_what_a_page_names_is_in_the_package(page: str, name: str) -> None:
+    if "/" in name:
+        file = ROOT / name
+        assert file.exists() or file.with_suffix(".py").exists(), f"{page}: {name} does not exist"
+        return
+    found: Any = importlib.import_module("harmgym")
+    for at, word in enumerate(name.split(".")[1:], start=2):
+        if not hasattr(found, word):
+            importlib.import_module(".".join(name.split(".")[:at]))
+        found = getattr(found, word)
 
 
 def test_the_picture_is_small() -> None:

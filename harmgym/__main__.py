@@ -1,0 +1,5 @@
+"""``python -m harmgym`` is the command ``harmgym``."""
+
+from harmgym.cli import main
+
+main()
