@@ -18,10 +18,10 @@ def build(name: Name = "debian-12") -> None:
 
     Example: harmgym image build debian-12
     """
-    from harmgym.images.image import build_image
+    from harmgym.images.build import ensure_image
 
     with bar(f"image {name}") as progress:
-        image = build_image(name, progress=progress.note)
+        image = ensure_image(name, progress=progress.note)
     say(f"image {image.name}: {image.folder}")
 
 
@@ -32,7 +32,8 @@ def verify(name: Name = "debian-12") -> None:
     Example: harmgym image verify debian-12
     """
     from harmgym.errors import ImageError
-    from harmgym.images.image import find_image, verify_image
+    from harmgym.images.image import find_image
+    from harmgym.images.verify import verify
     from harmgym.machines.snapshots.store import SnapshotStore
 
     image = find_image(name)
@@ -40,7 +41,7 @@ def verify(name: Name = "debian-12") -> None:
         raise ImageError(f"image {name!r} is not built; build it with: harmgym image build {name}")
     with bar(f"verifying {name}") as progress:
         store = SnapshotStore(image, progress=progress.note)
-        found = verify_image(image, store.cold_boot)
+        found = verify(image, store.cold_boot)
     table = new_table("looked at", "found", whole="looked at")
     for what, value in found.items():
         pairs = value.items() if isinstance(value, dict) else [("", value)]

@@ -12,7 +12,7 @@ from typing import TypeVar
 from harmgym.env.evidence import keep_folder
 from harmgym.env.provider import Lease
 from harmgym.errors import GuestTimeout, HarmgymError, MachineError, SnapshotError, StateError
-from harmgym.images.image import ensure_image
+from harmgym.images.build import ensure_image
 from harmgym.judging.judge import baseline
 from harmgym.logs import announced, logger
 from harmgym.machines.pool import Pool

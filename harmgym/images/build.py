@@ -28,6 +28,7 @@ from harmgym.images.image import (
     Manifest,
     Progress,
     Recipe,
+    find_image,
     guest_files,
     image_folder,
     image_key,
@@ -48,6 +49,15 @@ EXT4_FEATURES = (
     "^has_journal,^metadata_csum,^64bit,^inline_data,^dir_index,^resize_inode,^orphan_file,"
     "extent,filetype,flex_bg"
 )
+
+
+def ensure_image(name: str, progress: Progress = lambda text: None) -> Image:
+    """Return the image from the cache, built first when it is not there. Two builders do not fight:
+    the second waits and finds it.
+
+    Raises: ImageError, MissingDependencyError.
+    """
+    return find_image(name) or build(name, progress)
 
 
 def build(name: str, progress: Progress) -> Image:

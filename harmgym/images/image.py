@@ -21,7 +21,6 @@ from pydantic import Field, field_validator
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
 from harmgym.errors import ImageError
-from harmgym.machines.protocol import Machine
 from harmgym.paths import cache_dir, content
 from harmgym.records import Record, did_you_mean, parse_record
 
@@ -286,31 +285,3 @@ def sparse_sha256(path: Path) -> str:
                 total.update(at.to_bytes(8, "big") + data)
             at += block
     return total.hexdigest()
-
-
-def build_image(name: str, progress: Progress = lambda text: None) -> Image:
-    """Build an image, or find it in the cache. Two builders do not fight: the second waits and
-    finds it.
-
-    Raises: ImageError, MissingDependencyError.
-    """
-    from harmgym.images.build import build
-
-    return find_image(name) or build(name, progress)
-
-
-ensure_image = build_image
-
-
-def verify_image(
-    image: Image, start: Callable[[], Machine], timeout_s: float = 600.0
-) -> dict[str, Any]:
-    """Check digests, boot the image with `start` (which returns a RUNNING machine), and look at the
-    desktop in it.
-
-    Returns what was found. Raises: ImageError naming everything that is not as it should be;
-    MachineError.
-    """
-    from harmgym.images.verify import verify
-
-    return verify(image, start, timeout_s)

@@ -43,7 +43,7 @@ def main(units, packages):
 """
 
 
-def verify(image: Image, start: Callable[[], Machine], timeout_s: float) -> dict[str, Any]:
+def verify(image: Image, start: Callable[[], Machine], timeout_s: float = 600.0) -> dict[str, Any]:
     """Check digests, boot the image with `start` (which returns a RUNNING machine), and look at the
     desktop in it.
 

@@ -18,7 +18,7 @@ KINDS = ["fake", pytest.param("qemu", marks=pytest.mark.vm)]
 
 @functools.cache
 def _clones() -> Callable[[], Machine]:
-    from harmgym.images.image import ensure_image
+    from harmgym.images.build import ensure_image
     from harmgym.machines.snapshots.store import SnapshotStore
 
     store = SnapshotStore(ensure_image("debian-12"), progress=print)

@@ -21,8 +21,8 @@ from harmgym.errors import ImageError, MissingDependencyError
 from harmgym.images import build as image_build
 from harmgym.images import image as images
 from harmgym.images import system as image_system
+from harmgym.images.build import ensure_image
 from harmgym.images.image import (
-    build_image,
     find_image,
     guest_files,
     image_key,
@@ -218,14 +218,14 @@ def test_an_image_is_built_found_again_and_checked(
 ) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
     notes: list[str] = []
-    built = build_image("debian-12", notes.append)
+    built = ensure_image("debian-12", notes.append)
     assert "setting up packages (1)" in notes and "writing the disk" in notes
     assert built.folder.name == f"debian-12-{built.key[:12]}" and leftovers(cache) == []
     assert built.disk.stat().st_size == 4 << 30 and built.disk.stat().st_blocks * 512 < 1 << 30
     assert built.kernel.read_text() == "kernel\n" and built.packages.read_text() == "openbox 3.6\n"
     assert built.manifest.versions == {"kernel": "6.1", "openbox": "3.6"}
     mmdebstrap.write_text("#!/bin/sh\nexit 1\n")  # proves that the cache answers
-    assert build_image("debian-12") == built
+    assert ensure_image("debian-12") == built
     images.check_digests(built)
     listing = subprocess.run(
         ["debugfs", "-R", "cat /etc/hostname", str(built.disk)], capture_output=True, text=True
@@ -237,21 +237,21 @@ def test_a_changed_guest_file_needs_no_new_packages(
     cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path
 ) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
-    first = build_image("debian-12")
+    first = ensure_image("debian-12")
     mmdebstrap.write_text(fake(packages="exit 1"))
     (recipes / "guest" / "etc" / "tmux.conf").write_text("set -g status on\n")
-    second = build_image("debian-12")
+    second = ensure_image("debian-12")
     assert second.folder != first.folder and first.disk.exists()
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")], packages=["openbox"])
     with pytest.raises(ImageError, match="mmdebstrap failed with exit code 1"):
-        build_image("debian-12")
+        ensure_image("debian-12")
 
 
 def test_damage_is_named_with_the_way_to_fix_it(
     cache: Path, recipes: Path, mmdebstrap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
-    built = build_image("debian-12")
+    built = ensure_image("debian-12")
     built.disk.chmod(0o644)
     with built.disk.open("r+b") as file:
         file.seek(100 << 20)
@@ -267,7 +267,7 @@ def test_damage_is_named_with_the_way_to_fix_it(
     built.kernel.unlink()
     (built.folder / "image.json").write_text("{")
     with pytest.raises(ImageError, match="damaged"):
-        build_image("debian-12")
+        ensure_image("debian-12")
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(
@@ -279,7 +279,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(
         ImageError,
         match=r"exit code 25: E: no such package: opnbox \(all of it: .*debian-12-build.log\)",
     ):
-        build_image("debian-12")
+        ensure_image("debian-12")
     assert leftovers(cache) == [] and find_image("debian-12") is None
     assert "Setting up something" in (cache / "debian-12-build.log").read_text()
 
@@ -290,7 +290,7 @@ def test_a_system_without_kernel_is_refused(
     edit(recipes, keyrings=[str(tmp_path / "keyring.gpg")])
     mmdebstrap.write_text(fake(system='rm "${root:?}/boot/vmlinuz-6.1"'))
     with pytest.raises(ImageError, match=r"needed a file boot/vmlinuz-\*"):
-        build_image("debian-12")
+        ensure_image("debian-12")
     assert leftovers(cache) == []
 
 

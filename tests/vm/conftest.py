@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harmgym.images.image import ensure_image
+from harmgym.images.build import ensure_image
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore

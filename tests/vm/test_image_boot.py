@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harmgym.images.image import load_recipe, verify_image
-from harmgym.images.verify import problems
+from harmgym.images.image import load_recipe
+from harmgym.images.verify import problems, verify
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
@@ -19,7 +19,7 @@ def test_the_built_image_verifies(store: SnapshotStore, base: Snapshot) -> None:
         clone.resume()
         return clone
 
-    found = verify_image(store.image, start)
+    found = verify(store.image, start)
     assert problems(found, load_recipe(store.image.name)) == []
     assert any("Start page" in title for title in found["windows"])
 

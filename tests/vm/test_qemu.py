@@ -154,7 +154,7 @@ def test_an_answer_that_says_no_does_not_break_the_machine(machine: QemuMachine)
 
 OWNER = """
 import sys
-from harmgym.images.image import ensure_image
+from harmgym.images.build import ensure_image
 from harmgym.machines.pool import Pool
 from harmgym.machines.snapshots.store import SnapshotStore
 store = SnapshotStore(ensure_image("debian-12"))
