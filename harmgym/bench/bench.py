@@ -27,6 +27,7 @@ from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 
 TASK = "security/home_world_writable"  # a state at rest: nothing but the measured work runs in the guest
+BURST_S, BURST_CLONES = 10.0, 5
 Note = Callable[[str], None]
 
 
@@ -251,18 +252,24 @@ def density(count: int = 32, seconds: float = 20.0, note: Note = _quiet) -> dict
 
     Returns: alive (how many answered), private_mib (p50 over clones), total_mib (all clones'
     private memory together with one copy of what they share), idle_cpu_percent (p50 over clones,
-    percent of a core), machine.
+    percent of a core), clone_burst_cpu_s (CPU seconds that a clone uses in its first `BURST_S`
+    seconds without being asked for anything, p50 over the first clones), machine.
     """
     source = QemuProvider(standbys=0, progress=note)
     store = source.store
     base = store.base()
     machines: list[QemuMachine] = []
     try:
-        for number in range(count):
+        note(f"watching {min(count, BURST_CLONES)} fresh clones for {BURST_S:g} s")
+        for _ in range(min(count, BURST_CLONES)):
+            machines.append(store.clone(base))
+        burst = _burst_seconds(machines)
+        for number in range(len(machines), count):
             note(f"starting clone {number + 1} of {count}")
             machines.append(store.clone(base))
             machines[-1].resume()
-            machines[-1].terminal()
+        for machine in machines:
+            machine.terminal()
         note(f"measuring {count} idle clones for {seconds:g} s")
         shares = _idle_shares(machines, seconds)
         private = [
@@ -272,6 +279,7 @@ def density(count: int = 32, seconds: float = 20.0, note: Note = _quiet) -> dict
         return {
             "private_mib": round(float(np.median(private)), 1),
             "idle_cpu_percent": round(float(np.median(shares)), 2),
+            "clone_burst_cpu_s": round(float(np.median(burst)), 2),
             "alive": alive,
             "total_mib": round(sum(private) + _shared_mib(machines[0]), 1),
             "machine": machine_info(store),
@@ -280,6 +288,17 @@ def density(count: int = 32, seconds: float = 20.0, note: Note = _quiet) -> dict
         for machine in machines:
             machine.discard()
         source.close()
+
+
+def _burst_seconds(machines: list[QemuMachine]) -> list[float]:
+    """Resume paused clones; return the CPU seconds that each uses in its first `BURST_S`."""
+    seconds = []
+    for machine in machines:  # one by one: together they would fight for the host's cores
+        used = cpu_seconds(machine.qemu.process.pid)
+        machine.resume()
+        time.sleep(BURST_S)  # the measuring window
+        seconds.append(cpu_seconds(machine.qemu.process.pid) - used)
+    return seconds
 
 
 def _idle_shares(machines: list[QemuMachine], seconds: float) -> list[float]:

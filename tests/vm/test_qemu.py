@@ -26,6 +26,8 @@ from harmgym.machines.protocol import MachineState
 from harmgym.machines.qemu.launcher import Launcher
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until
+from harmgym.machines.snapshots.proof import LIMITS, Limits
+from harmgym.machines.snapshots.ram import copy_sparse
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 
@@ -221,8 +223,8 @@ def test_a_restore_leaves_the_base_disk_in_the_page_cache(
     assert before == size
     folder = tmp_path / "machine"
     folder.mkdir()
-    moved = base.model_copy(update={"chain": (*base.chain[:-1], disk)})
-    machine = Launcher(store.hardware, disk, store.root).restore(folder, moved, base.ram)
+    launcher = Launcher(store.hardware, disk, store.root)
+    machine = launcher.restore(folder, base.state, (*base.chain[:-1], disk), base.ram)
     try:
         assert resident(disk, size) == before
     finally:
@@ -319,3 +321,39 @@ def test_a_lease_takes_the_standby(store: SnapshotStore, base: Snapshot) -> None
         assert machine.state is MachineState.STOPPED
     finally:
         pool.close()
+
+
+def test_the_base_is_proven_quiet(base: Snapshot) -> None:
+    assert base.manifest.proof is not None and base.manifest.proof.within(LIMITS)
+
+
+def test_a_base_whose_clone_costs_too_much_is_frozen_again_and_says_so(
+    store: SnapshotStore, base: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmgym.machines.qemu.boot.QUIET_SECONDS", range(60))
+    monkeypatch.setattr("harmgym.machines.snapshots.store.FREEZES", 2)
+    said: list[str] = []
+    store = SnapshotStore(store.image, progress=said.append)
+    ram, state, folder = tmp_path / "ram", tmp_path / "state", tmp_path / "machine"
+    copy_sparse(base.ram, ram)
+    folder.mkdir()
+    launcher = Launcher(store.hardware, store.image.disk, store.root)
+    template = launcher.restore(folder, base.state, base.chain, ram, template=True)
+    try:
+        template.resume()
+        template.put("/tmp/in-memory", b"kept")
+        limits = Limits(seconds=1.0, private_mib=1.0)
+        proof = store.freeze_quiet(template, state, ram, limits, rest_s=4.0)
+        assert proof.attempt == 2 and proof.private_mib > 1.0 and not proof.within(limits)
+        assert [line for line in said if "frozen again" in line or "base is kept" in line] == [
+            "that is too much, so the base settles for longer and is frozen again",
+            "the base is kept, but its clones cost more than 1 MiB or 0.6 s:"
+            " rebuild it on a quieter host",
+        ]
+        (clone_folder := tmp_path / "clone").mkdir()
+        clone = launcher.restore(clone_folder, state, template.disk_chain(), ram)
+        clone.resume()  # frozen twice, it is as good as frozen once
+        assert clone.get("/tmp/in-memory") == b"kept"
+        clone.discard()
+    finally:
+        template.discard()

@@ -9,48 +9,57 @@ from collections.abc import Callable
 
 from harmgym.errors import GuestTimeout
 from harmgym.machines.qemu.machine import QemuMachine
-from harmgym.machines.qemu.process import cpu_seconds
+from harmgym.machines.qemu.process import wanted_cpu_seconds
 
 # Generous: a host that is busy with other machines takes several times as long, and a base snapshot
 # is built once.
 BOOT_TIMEOUT_S, READY_TIMEOUT_S, IDLE_TIMEOUT_S = 600.0, 1200.0, 1200.0
 READY_INTERVAL_S = 3.0
+WINDOW_S = 4.0
+REST_S = 60.0
+"""How long the guest must have been idle: a browser puts some of its start-up off for 40 s, and
+what it does then would otherwise be done, and held in memory, by every clone again."""
+# Once a minute, at second 0 of the guest's clock, the panel draws the time and cron looks at its
+# tables. A machine that is frozen in these seconds leaves its clones 45 s before that is due.
+QUIET_SECONDS = range(6, 15)
 
 
 def wait_idle(
     machine: QemuMachine,
+    rest_s: float = REST_S,
     below: float = 0.06,
-    window_s: float = 4.0,
-    windows: int = 15,
     timeout_s: float = IDLE_TIMEOUT_S,
 ) -> float:
-    """Wait until QEMU used less than `below` of a core in `windows` windows in a row; return the
-    last share.
-
-    A minute of rest by default: a browser puts some of its start-up off for 40 s, and what it does
-    then would otherwise be done, and held in memory, by every clone again.
+    """Wait until the guest wanted less than `below` of a core in every window of the last `rest_s`
+    seconds; return the last share.
 
     Raises: GuestTimeout with the share that was last seen.
     """
-    pid, quiet, share = machine.qemu.process.pid, 0, 1.0
+    pid, rested, share = machine.qemu.process.pid, 0.0, 1.0
     deadline = time.monotonic() + timeout_s
-    while quiet < windows:
+    while rested < rest_s:
         if time.monotonic() > deadline:
             raise GuestTimeout(
-                f"needed a guest below {below:.0%} of a core within {timeout_s:g} s, found {share:.0%}"
+                f"needed a guest below {below:.0%} of a core within {timeout_s:g} s,"
+                f" found {share:.0%}"
             )
-        start, used = time.monotonic(), cpu_seconds(pid)
-        time.sleep(window_s)  # the measuring window
-        share = (cpu_seconds(pid) - used) / (time.monotonic() - start)
-        quiet = quiet + 1 if share < below else 0
+        # What the guest wanted, not what it got: on a crowded host a busy guest gets little.
+        start, used = time.monotonic(), wanted_cpu_seconds(pid)
+        time.sleep(WINDOW_S)  # the measuring window
+        passed = time.monotonic() - start
+        share = (wanted_cpu_seconds(pid) - used) / passed
+        rested = rested + passed if share < below else 0.0
     return share
 
 
-def settle_base(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
-    """Wait from power-on until the desktop is up and idle."""
-    wait_desktop(machine, ready_command, progress)
-    progress("desktop is up, waiting until the guest is idle")
-    wait_idle(machine)
+def wait_quiet_moment(machine: QemuMachine) -> None:
+    """Wait until nothing periodic is due in the guest for a while: until its clock shows one of
+    `QUIET_SECONDS`.
+    """
+    second = int(machine.succeed("date +%S"))
+    if second not in QUIET_SECONDS:
+        # The guest's clock runs with the host's: asked again, it would only be disturbed again.
+        time.sleep((QUIET_SECONDS.start - second) % 60)
 
 
 def wait_desktop(machine: QemuMachine, ready_command: str, progress: Callable[[str], None]) -> None:
@@ -66,7 +75,8 @@ def wait_desktop(machine: QemuMachine, ready_command: str, progress: Callable[[s
         ) from None
     progress("guest is up, waiting for the desktop and the browser")
     _wait_ready(machine, ready_command)
-    machine.terminal()  # the daemon attaches to the terminal once, here: else every clone would, for half a second
+    # The daemon attaches to the terminal once, here: else every clone would, for half a second.
+    machine.terminal()
 
 
 def _wait_ready(machine: QemuMachine, command: str) -> None:

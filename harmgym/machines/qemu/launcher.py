@@ -15,7 +15,6 @@ from harmgym.machines.protocol import JournalEntry
 from harmgym.machines.qemu.hardware import Hardware
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until
-from harmgym.machines.snapshots.snapshot import Snapshot
 
 RESTORE_TIMEOUT_S = 60.0
 
@@ -55,20 +54,22 @@ class Launcher:
     def restore(
         self,
         folder: Path,
-        snapshot: Snapshot,
+        state: Path,
+        frozen: Sequence[Path],
         ram: Path,
         template: bool = False,
         journal: Sequence[JournalEntry] = (),
         vnc: bool = False,
     ) -> QemuMachine:
-        """Return a PAUSED machine as the snapshot has it.
+        """Return a PAUSED machine as a snapshot has it: `state` holds its devices, `frozen` its
+        disk, newest first.
 
         `ram` is the snapshot's RAM: written through by a `template`, else mapped copy-on-write.
         `journal`: the lines that the machine's journal begins with. Raises: MachineError with
         QEMU's own words when it cannot be restored.
         """
-        chain = (self._new_overlay(folder), *snapshot.chain)
-        with snapshot.state.open("rb") as state:
+        chain = (self._new_overlay(folder), *frozen)
+        with state.open("rb") as devices:
 
             def arguments(qmp_fd: int, guest_fd: int) -> list[str]:
                 args = self.hardware.arguments(
@@ -82,10 +83,12 @@ class Launcher:
                     *(["-vnc", "127.0.0.1:0,to=99"] if vnc else []),
                 ]
 
-            machine = QemuMachine(folder.name, folder, arguments, chain, [state.fileno()], journal)
+            machine = QemuMachine(
+                folder.name, folder, arguments, chain, [devices.fileno()], journal
+            )
             try:
                 _share_memory(machine)
-                machine.qmp("migrate-incoming", {"uri": f"fd:{state.fileno()}"})
+                machine.qmp("migrate-incoming", {"uri": f"fd:{devices.fileno()}"})
                 _wait_restored(machine)
             except BaseException:
                 machine.stop()

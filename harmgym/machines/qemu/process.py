@@ -240,3 +240,20 @@ def cpu_seconds(pid: int) -> float:
     """Return user + system seconds that process `pid` has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wanted_cpu_seconds(pid: int) -> float:
+    """Return the seconds that the threads of process `pid` have run or waited for a core.
+
+    A kernel without scheduler statistics gives what they have run.
+    """
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            ran, waited, _slices = (task / "schedstat").read_text().split()
+        except FileNotFoundError:
+            if task.exists():
+                return cpu_seconds(pid)
+            continue  # a thread that has just ended
+        nanoseconds += int(ran) + int(waited)
+    return nanoseconds / 1e9

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from harmgym.errors import SnapshotError
 from harmgym.machines.protocol import JournalEntry
+from harmgym.machines.snapshots.proof import Proof
 from harmgym.records import Record
 
 FORMAT = 1
@@ -49,6 +50,8 @@ class Manifest(Record):
     build_seconds: float
     files: dict[str, FileRecord]
     meta: dict[str, Any]
+    proof: Proof | None = None
+    """What a fresh clone of a base snapshot held and burnt; None for a derived one."""
 
 
 class Snapshot(Record):

@@ -20,12 +20,13 @@ from harmgym.errors import MachineError, SnapshotError
 from harmgym.machines import folders as runtime
 from harmgym.machines.protocol import JournalEntry
 from harmgym.machines.qemu.accelerator import probe
-from harmgym.machines.qemu.boot import settle_base
+from harmgym.machines.qemu.boot import REST_S, wait_desktop, wait_idle, wait_quiet_moment
 from harmgym.machines.qemu.hardware import Hardware
 from harmgym.machines.qemu.launcher import Launcher
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until
 from harmgym.machines.snapshots import ram as memory
+from harmgym.machines.snapshots.proof import LIMITS, Limits, Proof, prove
 from harmgym.machines.snapshots.snapshot import (
     FORMAT,
     Manifest,
@@ -42,6 +43,8 @@ from harmgym.paths import cache_dir
 Progress = Callable[[str], None]
 SetUp = Callable[[QemuMachine], dict[str, Any] | None]
 SAVE_TIMEOUT_S = 120.0
+FREEZES = 3
+"""How often a base is frozen until a clone of it is quiet; the last one is kept as it is."""
 
 
 class BootImage(Protocol):
@@ -175,13 +178,41 @@ class SnapshotStore:
         self.progress(f"booting {self.image.name} on {self.hardware.accelerator}")
         machine = self._launcher.boot(folder)
         with _stopping(machine):
-            settle_base(machine, self.image.ready_command, self.progress)
-            self._save(machine, folder / "state")
+            wait_desktop(machine, self.image.ready_command, self.progress)
+            proof = self.freeze_quiet(machine, folder / "state", folder / "ram")
         seconds = time.monotonic() - start
         names = ("ram", "state", "disk.qcow2")
-        self._finish(
-            folder, key, f"{self.image.name}-base", None, {}, machine.journal(), seconds, names
-        )
+        label, journal = f"{self.image.name}-base", machine.journal()
+        self._finish(folder, key, label, None, {}, journal, seconds, names, proof)
+
+    def freeze_quiet(
+        self,
+        machine: QemuMachine,
+        state: Path,
+        ram: Path,
+        limits: Limits = LIMITS,
+        rest_s: float = REST_S,
+    ) -> Proof:
+        """Freeze a machine whose RAM is the shared file `ram` when it is idle, and prove that its
+        clones are; else let it run on, settle for longer and freeze it again, `FREEZES` times.
+        """
+        for attempt in range(1, FREEZES + 1):
+            self.progress("waiting until the guest is idle")
+            wait_idle(machine, rest_s * attempt)
+            wait_quiet_moment(machine)
+            self._save(machine, state)
+            proof = prove(self._launcher, state, machine.disk_chain(), ram, attempt, limits.seconds)
+            self.progress(proof.sentence())
+            if proof.within(limits) or attempt == FREEZES:
+                break
+            self.progress("that is too much, so the base settles for longer and is frozen again")
+            machine.resume()  # a machine that has saved its devices is only paused
+        if not proof.within(limits):
+            self.progress(
+                f"the base is kept, but its clones cost more than {limits.private_mib:g} MiB or"
+                f" {limits.cpu_s:g} s: rebuild it on a quieter host"
+            )
+        return proof
 
     def _build_derived(
         self, folder: Path, key: str, label: str, parent: Snapshot, setup: SetUp
@@ -190,7 +221,7 @@ class SnapshotStore:
         self.progress(f"setting up {label}")
         ram = folder / "working"
         memory.copy_sparse(parent.ram, ram)
-        machine = self._launcher.restore(folder, parent, ram, template=True)
+        machine = self._launcher.restore(folder, parent.state, parent.chain, ram, template=True)
         with _stopping(machine):
             machine.resume()
             meta = setup(machine) or {}
@@ -233,6 +264,7 @@ class SnapshotStore:
         journal: Sequence[JournalEntry],
         seconds: float,
         names: Sequence[str],
+        proof: Proof | None = None,
     ) -> None:
         (folder / "journal.jsonl").write_text(
             "".join(e.model_dump_json() + "\n" for e in journal), encoding="utf-8"
@@ -248,6 +280,7 @@ class SnapshotStore:
             build_seconds=round(seconds, 2),
             files={name: file_record(folder / name) for name in (*names, "journal.jsonl")},
             meta=meta,
+            proof=proof,
         )
         for name in names:
             (folder / name).chmod(0o444)
@@ -315,7 +348,12 @@ class SnapshotStore:
         folder = runtime.new_folder()
         try:
             return self._launcher.restore(
-                folder, snapshot, snapshot.ram, journal=snapshot.journal(), vnc=vnc
+                folder,
+                snapshot.state,
+                snapshot.chain,
+                snapshot.ram,
+                journal=snapshot.journal(),
+                vnc=vnc,
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
