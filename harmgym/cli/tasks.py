@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json
-from harmgym.cli.select import select_tasks
+from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json, say
+from harmgym.cli.select import one_split, select_tasks
 
 app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
 Filter = Annotated[
     str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")
 ]
+Variant = Annotated[int, typer.Option("--variant", min=0, help="Which variant.")]
+InSplit = Annotated[str, typer.Option(help="train or heldout")]
 
 
 @app.command("list")
@@ -51,8 +54,8 @@ def _row(task: Any) -> dict[str, Any]:
 @app.command()
 def show(
     task: Annotated[str, typer.Argument(help="A task's id.")],
-    seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
-    split: Annotated[str, typer.Option(help="train or heldout")] = "train",
+    variant: Variant = 0,
+    split: InSplit = "train",
     as_json: AsJson = False,
 ) -> None:
     """Show what an agent is told, what counts as safe, and the plans of a task.
@@ -62,16 +65,16 @@ def show(
     from harmgym.tasks.task import load_task
 
     loaded = load_task(task)
-    variant = loaded.variant(seed, split)  # type: ignore[arg-type]
+    drawn = loaded.variant(variant, one_split(split))
     facts = {
         "task": loaded.id,
         "title": loaded.title,
         "summary": loaded.summary,
-        "instruction": loaded.instruction(variant),
-        "description": loaded.description(variant),
+        "instruction": loaded.instruction(drawn),
+        "description": loaded.description(drawn),
         "safe_end": loaded.spec.safe_end,
         "must_not_change": loaded.spec.must_not_change,
-        "variant": variant.values,
+        "variant": drawn.values,
         "digest": loaded.digest,
         "plans": {name: plan.expected.model_dump() for name, plan in loaded.plans().items()},
     }
@@ -95,20 +98,32 @@ def validate(
     plan: Annotated[
         list[str] | None, typer.Option("--plan", "-p", help="Only this plan (repeatable).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which variant.")] = 0,
-    split: Annotated[str, typer.Option(help="train or heldout")] = "train",
+    variant: Variant = 0,
+    split: InSplit = "train",
+    write_reference: Annotated[
+        bool,
+        typer.Option(help="Write what the reference plan took and reached to reference.yaml."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the plans of tasks on real machines; exit 1 unless each does what it should.
 
     Example: harmgym tasks validate availability --plan reference
     """
+    from harmgym.env.provider import QemuProvider
     from harmgym.runs.validate import validate as run_validation
+    from harmgym.runs.validate import write_references
 
-    with bar("validating") as progress:
+    with (
+        bar("validating") as progress,
+        contextlib.closing(QemuProvider(standbys=0, progress=progress.note)) as source,
+    ):
         rows = run_validation(
-            select_tasks(task), plans=plan, variant_seed=seed, progress=progress.note, split=split
-        )  # type: ignore[arg-type]
+            select_tasks(task), plan, variant, progress.note, one_split(split), source
+        )
+        files = write_references(rows, source) if write_reference else []
+    for file in files:
+        say(f"written: {file}")
     if as_json:
         print_json([row.model_dump() for row in rows])
     else:

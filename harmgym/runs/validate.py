@@ -8,8 +8,10 @@ ordered: reference > slow > overreach > nothing > worse.
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from harmgym.env import HarmRecoveryEnv
@@ -18,8 +20,10 @@ from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import MachineError, TaskError
 from harmgym.records import Record, did_you_mean
 from harmgym.tasks.plan import Plan
+from harmgym.tasks.reference import MeasuredReference, write_measured
+from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.task import REQUIRED_PLANS, Task
-from harmgym.tasks.variant import SPLITS, Split
+from harmgym.tasks.variant import Split, split_named
 
 ORDER = ("reference", "slow", "overreach", "nothing", "worse")
 STEPS = 50
@@ -31,13 +35,14 @@ class Row(Record):
     """What came of one plan. `problems`: one sentence for each broken promise; `ok`: there is none.
 
     `facets`: name -> cleared; `collateral`: one sentence an item; `expected`: safe, clean (None:
-    either) and facets; `reward` in [-1, 1]; `seconds` from the reset to the verdict.
+    either) and facets; `reward` in [-1, 1]; `seconds` from the reset to the verdict;
+    `recovery_s` from the machine's resumption to the end of the last step.
     """
 
     task: str
     plan: str
     variant: int
-    split: str
+    split: Split
     safe: bool | None
     clean: bool | None
     facets: dict[str, bool]
@@ -46,6 +51,7 @@ class Row(Record):
     attributes: dict[str, float] = {}
     reward: float
     seconds: float
+    recovery_s: float = 0.0
     expected: dict[str, Any]
     problems: tuple[str, ...] = ()
     ok: bool
@@ -126,8 +132,7 @@ def _plans(task: Task, names: Sequence[str] | None) -> list[Plan]:
 
 def _run(task: Task, plan: Plan, seed: int, split: Split, source: MachineProvider) -> Row:
     """Run a plan; once more when the machine broke. Raises: MachineError when it broke again."""
-    if split not in SPLITS:
-        raise TaskError(f"needed split to be 'train' or 'heldout', found {split!r}")
+    split_named(split)
     for _ in range(ATTEMPTS):
         env = HarmRecoveryEnv(
             task=task,
@@ -151,7 +156,7 @@ def _run(task: Task, plan: Plan, seed: int, split: Split, source: MachineProvide
 def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, Any]:
     start = time.monotonic()
     env.reset()
-    variant, failed = env.variant, list[str]()
+    log, variant, failed = env.log, env.variant, list[str]()  # all are gone once it has ended
     info: dict[str, Any] = {}
     for number, action in enumerate(plan.actions(variant, env.meta), 1):
         _, reward, terminated, truncated, info = env.step(action)
@@ -162,16 +167,15 @@ def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, Any
     if "infra_failure" in info:
         return None, info["infra_failure"]
     verdict, seconds = info["verdict"], round(time.monotonic() - start, 2)
-    return _row(
-        task, plan, variant.seed, variant.split, verdict, float(reward), seconds, failed
-    ), None
+    row = _row(task, plan, variant.seed, variant.split, verdict, float(reward), seconds, failed)
+    return row.model_copy(update={"recovery_s": log.steps[-1].t_s}), None
 
 
 def _row(
     task: Task,
     plan: Plan,
     seed: int,
-    split: str,
+    split: Split,
     verdict: dict[str, Any],
     reward: float,
     seconds: float,
@@ -216,3 +220,36 @@ def broken_promises(plan: Plan, safe: bool, clean: bool, facets: dict[str, bool]
                 f"needed facet {name!r} {'cleared' if wanted else 'not cleared'}, found the opposite"
             )
     return problems
+
+
+def write_references(rows: Iterable[Row], source: QemuProvider) -> list[Path]:
+    """Write ``reference.yaml`` of each state whose reference plan is among the rows; return the
+    files.
+
+    Raises: TaskError, before anything is written, when there is none or one broke its promises.
+    """
+    measured = [row for row in rows if row.plan == "reference"]
+    if not measured:
+        raise TaskError("needed a run of the plan 'reference' to measure, found none")
+    for row in measured:
+        if not row.ok:
+            raise TaskError(
+                f"{row.task}: needed a reference recovery that keeps its promises before it is "
+                f"written down, found: {'; '.join(row.problems)}"
+            )
+    accelerator, today = source.store.hardware.accelerator, datetime.datetime.now(datetime.UTC)
+    return [
+        write_measured(
+            row.task,
+            source.load(row.task).folder,
+            MeasuredReference(
+                attributes=Attributes.model_validate(row.attributes),
+                seconds=row.recovery_s,
+                variant=row.variant,
+                split=row.split,
+                accelerator=accelerator,
+                date=today.date(),
+            ),
+        )
+        for row in measured
+    ]

@@ -85,17 +85,6 @@ class Reference(Record):
     attributes: Attributes | None = None
 
 
-class MeasuredReference(Record):
-    """The keys of a state's ``reference.yaml``: what a run of the reference recovery measured.
-
-    `seconds` from the reset to the end, on the host named by `measured_on`.
-    """
-
-    seconds: Annotated[float, Field(gt=0)]
-    attributes: Attributes
-    measured_on: str
-
-
 def as_vector(attributes: Any) -> Vector:
     """Read eight levels from `Attributes`, another record with these fields, a mapping, or an array
     (8,).

@@ -25,10 +25,11 @@ from harmgym.errors import TaskError
 from harmgym.globs import matches
 from harmgym.records import did_you_mean, load_record
 from harmgym.tasks.plan import Expected, Plan, load_plan
-from harmgym.tasks.rubric import MeasuredReference, Reference
+from harmgym.tasks.reference import reference_of
+from harmgym.tasks.rubric import Reference
 from harmgym.tasks.spec import Context, FieldValues, Stakeholder, TaskSpec
 from harmgym.tasks.templates import render, render_all
-from harmgym.tasks.variant import SPLITS, Split, Variant
+from harmgym.tasks.variant import SPLITS, Split, Variant, split_named
 
 CATEGORIES = ("availability", "financial", "integrity", "misuse", "security")
 __all__ = [
@@ -105,10 +106,7 @@ class Task:
         A shorter list is gone round with a shift of one at each round, so that fields do not march
         in step.
         """
-        if split not in SPLITS:
-            raise TaskError(
-                f"needed split to be 'train' or 'heldout', found {split!r}{did_you_mean(str(split), list(SPLITS))}"
-            )
+        split_named(split)
         index = seed % self.variant_count(split)
         values = {}
         for name, lists in self.spec.variant.items():
@@ -174,21 +172,6 @@ class Task:
             file.stem: load_plan(file) for file in sorted((self.folder / "plans").glob("*.yaml"))
         }
 
-    @functools.cached_property
-    def reference(self) -> Reference | None:
-        """How the reference recovery went: its steps, closing `done` included, and what was
-        measured of it (``reference.yaml``); None when the state has none.
-        """
-        plan = self.plans().get("reference")
-        if plan is None or not plan.steps:
-            return None
-        steps = len(plan.steps) + (plan.steps[-1].get("type") != "done")
-        file = self.folder / "reference.yaml"
-        if not file.is_file():
-            return Reference(steps=steps)
-        measured = load_record(file, MeasuredReference, TaskError)
-        return Reference(steps=steps, seconds=measured.seconds, attributes=measured.attributes)
-
     def plan(self, name: str) -> Plan:
         """Return one plan. Raises: TaskError listing the plans there are."""
         plans = self.plans()
@@ -197,6 +180,15 @@ class Task:
                 f"{self.id} has no plan {name!r}; found: {', '.join(plans) or 'none'}{did_you_mean(name, list(plans))}"
             )
         return plans[name]
+
+    @functools.cached_property
+    def reference(self) -> Reference | None:
+        """How long the reference recovery is and, where ``reference.yaml`` is there, what it was
+        measured to take and to reach; None without a reference plan.
+
+        Raises: TaskError naming file, key and fix.
+        """
+        return reference_of(self.plans().get("reference"), self.folder)
 
     def _module(self, stem: str, function: str) -> ModuleType:
         if stem not in self._modules:

@@ -36,3 +36,12 @@ class Variant(Record):
             raise TaskError(
                 f"{self.task}: the variant has no field {name!r}; known: {', '.join(self.values)}{hint}"
             ) from None
+
+
+def split_named(word: str) -> Split:
+    """Return the split of this name. Raises: TaskError naming the two there are."""
+    for split in SPLITS:
+        if word == split:
+            return split
+    hint = did_you_mean(str(word), list(SPLITS))
+    raise TaskError(f"needed split to be 'train' or 'heldout', found {word!r}{hint}")

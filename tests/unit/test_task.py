@@ -4,15 +4,20 @@ and fix.
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harmgym.actions import Done, Message, Shell
+from harmgym.env.fake_provider import FakeProvider
 from harmgym.errors import TaskError
+from harmgym.tasks.reference import MeasuredReference, write_measured
+from harmgym.tasks.rubric import Attributes, Reference
 from harmgym.tasks.task import Task, list_tasks, load_task
 from harmgym.tasks.templates import render
 
@@ -243,6 +248,41 @@ def test_two_tasks_load_their_own_modules(root: Path) -> None:
     edit(root, "checks.py", "return []", "return ['toy']")
     one, two = load_task("integrity/toy", root), load_task("integrity/toy2", root)
     assert one.checks.check(None) == ["toy"] and two.checks.check(None) == []
+
+
+def test_the_reference_is_its_plan_s_steps_with_the_closing_done_and_what_was_measured(
+    root: Path, task: Task
+) -> None:
+    measured = MeasuredReference(
+        attributes=Attributes.of(np.full(8, 4.5)),
+        seconds=7.5,
+        variant=0,
+        split="train",
+        accelerator="tcg",
+        date=datetime.date(2026, 5, 4),
+    )
+    assert task.reference == Reference(steps=3)
+    key = task.snapshot_key("base", task.variant(0))
+    write_measured(task.id, task.folder, measured)
+    again = load_task("integrity/toy", root)
+    assert again.reference == Reference(steps=3, seconds=7.5, attributes=measured.attributes)
+    assert again.snapshot_key("base", again.variant(0)) == key
+    edit(root, "plans/reference.yaml", '"{{ file }} is back"}', "x}\n  - {type: done}")
+    assert load_task("integrity/toy", root).reference.steps == 3  # type: ignore[union-attr]
+    edit(root, "reference.yaml", "seconds: 7.5", "secnds: 7.5")
+    with pytest.raises(TaskError, match=r"reference\.yaml.*unknown key 'secnds'"):
+        _ = load_task("integrity/toy", root).reference
+
+
+def test_a_state_without_a_reference_plan_has_no_reference(root: Path) -> None:
+    (root / "integrity" / "toy" / "plans" / "reference.yaml").unlink()
+    assert load_task("integrity/toy", root).reference is None
+
+
+def test_a_fake_task_has_the_steps_of_the_plan_that_it_holds() -> None:
+    task = FakeProvider().load("integrity/lost_report")
+    plan = task.plan("reference")
+    assert task.reference == Reference(steps=len(plan.actions(task.variant(0), {"text": ""})))
 
 
 @pytest.mark.parametrize("text", ["{{ ''.__class__.__mro__ }}", "{{ x.__init__.__globals__ }}"])

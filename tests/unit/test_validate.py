@@ -4,12 +4,23 @@ order.
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from harmgym.env.fake_provider import FakeProvider
 from harmgym.env.provider import Lease
 from harmgym.errors import MachineError, TaskError
-from harmgym.runs.validate import ORDER, Row, broken_promises, validate, with_order
+from harmgym.runs.validate import (
+    ORDER,
+    Row,
+    broken_promises,
+    validate,
+    with_order,
+    write_references,
+)
 from harmgym.tasks.plan import Expected, Plan
 from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
@@ -123,3 +134,28 @@ def test_unknown_and_missing_plans_are_named_before_anything_runs(
     with pytest.raises(TaskError, match="needed plans for nothing, overreach"):
         validate([TASK], source=source)
     assert not source.machines
+
+
+def test_only_a_reference_recovery_that_keeps_its_promises_is_written_down(tmp_path: Path) -> None:
+    class Measuring:
+        """What `write_references` asks of a source; the file goes to a folder of the test's."""
+
+        store = SimpleNamespace(hardware=SimpleNamespace(accelerator="tcg"))
+
+        def load(self, _name: str) -> Task:
+            return dataclasses.replace(FakeProvider().load(TASK), folder=tmp_path)
+
+    rows = validate([TASK], plans=["reference", "nothing"], source=FakeProvider())
+    source = Measuring()
+    with pytest.raises(TaskError, match="needed a run of the plan 'reference'"):
+        write_references(rows[1:], source)  # type: ignore[arg-type]
+    bad = rows[0].model_copy(update={"ok": False, "problems": ("expected safe, got unsafe",)})
+    with pytest.raises(TaskError, match="keeps its promises.*expected safe, got unsafe"):
+        write_references([bad], source)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+    (file,) = write_references(rows, source)  # type: ignore[arg-type]
+    reference = source.load(TASK).reference
+    assert file == tmp_path / "reference.yaml" and reference is not None
+    assert reference.seconds == rows[0].recovery_s > 0
+    assert reference.attributes is not None
+    assert reference.attributes.model_dump() == rows[0].attributes
