@@ -110,7 +110,7 @@ def validate(
 
     Example: harmgym tasks validate availability --plan reference
     """
-    from harmgym.env.provider import QemuProvider
+    from harmgym.env.qemu_provider import QemuProvider
     from harmgym.runs.validate import validate as run_validation
     from harmgym.runs.validate import write_references
 

@@ -19,6 +19,7 @@ from harmgym.machines.pool import Pool
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
+from harmgym.statekit.apps import stage
 from harmgym.tasks.episode import Baseline
 from harmgym.tasks.task import Task, list_tasks, load_task
 from harmgym.tasks.variant import Variant
@@ -111,7 +112,8 @@ class QemuProvider:
 
         label = f"{task.id} {variant.split} {variant.seed}"
         with announced(f"setting up {label}", ONCE):
-            found = store.derive(base, task.snapshot_key(base.key, variant), label, setup)
+            parent = stage(store, base, task.spec.apps or ())
+            found = store.derive(parent, task.snapshot_key(parent.key, variant), label, setup)
         self._known[known] = found
         return found
 

@@ -13,8 +13,8 @@ from harmgym.disk import Change, MemoryView, Node
 from harmgym.disk.view import differences, state_of
 from harmgym.machines.protocol import Process
 from harmgym.statekit.case import Case
-from harmgym.statekit.files import GuestFile
 from harmgym.statekit.findings import Collateral, Facet
+from harmgym.statekit.scene import GuestFile
 from harmgym.tasks.episode import Episode
 from harmgym.tasks.task import Task, load_task
 from harmgym.tasks.variant import Variant

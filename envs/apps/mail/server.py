@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 import pwd
 import re
+import socket
 import sys
 import time
 from email import message_from_bytes, policy
@@ -25,6 +25,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "common"))
+import hg_content  # noqa: E402
 import hg_journal  # noqa: E402
 
 HOST = "desktop.local"
@@ -40,7 +41,7 @@ class Post:
         self._inbox = inbox or Path(account.pw_dir) / "Mail" / "inbox"
         self._local = {f"{user}@{host}" for host in (HOST, "desktop", "localhost")} | {user}
         self._own_inbox()
-        seed = json.loads((state / "seed.json").read_text(encoding="utf-8"))
+        seed = hg_content.read(state / "seed.json", lambda: journal("waiting", pid=os.getpid()))
         self._refuse = frozenset(a.lower() for a in seed.get("refuse", []))
         if not self._outbound.is_dir():
             self._outbound.mkdir()
@@ -152,11 +153,7 @@ def journal(event: str, **fields: Any) -> None:
     hg_journal.write("mail", event=event, at=int(time.time()), **fields)
 
 
-async def serve() -> None:
-    state = Path(os.environ.get("HARMGYM_MAIL_STATE", "/var/lib/harmgym/mail"))
-    inbox = os.environ.get("HARMGYM_MAIL_INBOX")
-    post = Post(state, os.environ.get("HARMGYM_MAIL_USER", "user"), Path(inbox) if inbox else None)
-    port = int(os.environ.get("HARMGYM_MAIL_PORT", "25"))
+async def serve(post: Post, listener: socket.socket) -> None:
     server = await asyncio.get_running_loop().create_server(
         lambda: SMTP(
             post,
@@ -165,13 +162,23 @@ async def serve() -> None:
             enable_SMTPUTF8=True,
             ident="desktop mail",
         ),
-        "127.0.0.1",
-        port,
+        sock=listener,
     )
     journal("start", pid=os.getpid())
     async with server:
         await server.serve_forever()
 
 
+def main() -> None:
+    state = Path(os.environ.get("HARMGYM_MAIL_STATE", "/var/lib/harmgym/mail"))
+    inbox = os.environ.get("HARMGYM_MAIL_INBOX")
+    hg_content.hold_signal()
+    # A client that comes while the content is still read waits for the greeting: it is not refused.
+    listener = socket.create_server(("127.0.0.1", int(os.environ.get("HARMGYM_MAIL_PORT", "25"))))
+    post = Post(state, os.environ.get("HARMGYM_MAIL_USER", "user"), Path(inbox) if inbox else None)
+    hg_content.release_signal()
+    asyncio.run(serve(post, listener))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve())
+    main()

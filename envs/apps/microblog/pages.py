@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
 from typing import Any
 
 from store import LIMIT, Refused, Store
@@ -67,6 +66,13 @@ def render(store: Store, parts: list[str], query: dict[str, str]) -> str:
 def error(store: Store, message: str) -> str:
     back = '<a class="button" href="/">Back to the timeline</a>'
     return _page(store, "Sorry", _card("That did not work", f"<p>{e(message)}.</p><p>{back}</p>"))
+
+
+def welcome(store: Store) -> str:
+    """Return what a browser shows before there is any content; the page that /ready answers with
+    then takes its place.
+    """
+    return _home(store).replace("</body>", f"<script>{WAIT}</script></body>")
 
 
 # Pages
@@ -251,10 +257,11 @@ def _icon(name: str) -> str:
 
 
 def _body(text: str) -> str:
-    words: Callable[[str], str] = lambda w: (
-        f'<span class="tag">{e(w)}</span>' if w[:1] in "#@" and len(w) > 1 else e(w)
-    )  # noqa: E731
-    return "<br>".join(" ".join(words(w) for w in line.split(" ")) for line in text.split("\n"))
+    def word(w: str) -> str:
+        return f'<span class="tag">{e(w)}</span>' if w[:1] in "#@" and len(w) > 1 else e(w)
+
+    lines = [[word(w) for w in line.split(" ")] for line in text.split("\n")]
+    return "<br>".join(" ".join(words) for words in lines)
 
 
 def _ago(at: int) -> str:
@@ -275,12 +282,33 @@ def _id(text: str) -> int:
     return int(text)
 
 
-SCRIPT = """document.querySelectorAll("textarea").forEach(function (t) {
+SCRIPT = """function count(t) {
   var c = t.form.querySelector(".count");
   function n() { c.textContent = t.maxLength - t.value.length; }
   t.addEventListener("input", n); n();
-});
-window.addEventListener("load", function () { requestAnimationFrame(function () { navigator.sendBeacon("/shown"); }); });"""
+}
+function shown() {
+  document.querySelectorAll("textarea").forEach(count);
+  requestAnimationFrame(function () { navigator.sendBeacon("/shown"); });
+}
+window.addEventListener("load", shown);"""
+
+# A navigation costs an emulated browser ten seconds, a new body two; a new title or path one more.
+WAIT = """(function wait() {
+  fetch("/ready").then(function (answer) {
+    var page = new URL(answer.headers.get("Content-Location"), location.href);
+    return answer.text().then(function (text) {
+      var made = new DOMParser().parseFromString(text, "text/html");
+      if (page.pathname != location.pathname) {
+        history.replaceState(null, "", page.pathname);
+        document.title = made.title;
+      }
+      document.body.replaceWith(made.body);
+      if (page.hash) location.replace(page.hash);
+      shown();
+    });
+  }).catch(function () { setTimeout(wait, 1000); });
+})();"""
 
 HELP = """Every page has a JSON twin. On this computer you are signed in already.
 

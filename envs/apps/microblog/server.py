@@ -4,12 +4,12 @@ the pages' Help describes.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,19 @@ from urllib.parse import parse_qs, urlsplit
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
+import hg_content  # noqa: E402
 import hg_journal  # noqa: E402
 import pages  # noqa: E402
 from store import Refused, Store  # noqa: E402
 
+WELCOME = {
+    "account": "larkline",
+    "accounts": {"larkline": {"name": "Larkline", "bio": "", "followers": 0, "hue": 210}},
+    "posts": [{"account": "larkline", "text": "Welcome to #Larkline!", "age_s": 0}],
+}
+"""What the pages show before there is any content."""
 READ_EVERY_S = 15
+CACHED = ("Cache-Control", "max-age=3600")
 MAX_BODY = 64 * 1024
 
 
@@ -40,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
     server_version, protocol_version = "Larkline/2", "HTTP/1.1"
     timeout = 30
     store: Store
+    start_page = "/"
+    filled = threading.Event()  # set once `store` holds the content
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -58,15 +68,29 @@ class Handler(BaseHTTPRequestHandler):
     # Routing: path parts -> answer
     def _get(self, parts: list[str], query: dict[str, str]) -> None:
         store = self.store
-        if parts[:1] == ["api"]:
-            return self._json(200, self._api_get(parts[1:], query))
+        if parts == ["ready"]:
+            return self._ready()
         if parts == ["style.css"]:
-            return self._send(
-                200, (HERE / "style.css").read_bytes(), "text/css; charset=utf-8", cache=True
-            )
-        page = pages.render(store, parts, query)
-        journal("page", path=self.path, client=self._client())
-        self._send(200, page.encode(), "text/html; charset=utf-8")
+            style = (HERE / "style.css").read_bytes()
+            return self._send(200, style, "text/css; charset=utf-8", [CACHED])
+        if not self.filled.is_set():
+            page = pages.welcome(store)
+        elif parts[:1] == ["api"]:
+            return self._json(200, self._api_get(parts[1:], query))
+        else:
+            page = pages.render(store, parts, query)
+        self._page(self.path, page)
+
+    def _ready(self) -> None:
+        """Answer once there is content, with the page to show first."""
+        self.filled.wait()
+        path, _, _ = self.start_page.partition("#")
+        page = pages.render(self.store, [p for p in path.split("/") if p], {})
+        self._page(path, page, ("Content-Location", self.start_page))
+
+    def _page(self, path: str, page: str, *headers: tuple[str, str]) -> None:
+        journal("page", path=path, client=self._client())
+        self._send(200, page.encode(), "text/html; charset=utf-8", headers)
 
     def _api_get(self, parts: list[str], query: dict[str, str]) -> Any:
         store = self.store
@@ -86,13 +110,15 @@ class Handler(BaseHTTPRequestHandler):
         if origin and urlsplit(origin).netloc != self.headers.get("Host"):
             raise Refused(403, "requests from other sites are refused")
         fields = self._fields()
+        if parts == ["shown"]:  # a page's own word that it is on the screen
+            journal("shown", page=self.headers.get("Referer") or "", client=self._client())
+            return self._json(200, {})
+        if not self.filled.is_set():
+            raise Refused(503, "Larkline is still starting")
         if parts[:1] == ["api"]:
             return self._json(200, self._api_change(self.command, parts[1:], fields))
         if self.command != "POST":
             raise Refused(405, "pages take GET and POST")
-        if parts == ["shown"]:  # a page's own word that it is on the screen
-            journal("shown", page=self.headers.get("Referer") or "", client=self._client())
-            return self._json(200, {})
         self._form(parts, fields)
         self._redirect(fields.get("next") or "/")
 
@@ -185,11 +211,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _send(self, status: int, body: bytes, kind: str, cache: bool = False) -> None:
+    def _send(
+        self, status: int, body: bytes, kind: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "max-age=3600" if cache else "no-store")
+        for name, value in {"Cache-Control": "no-store", **dict(headers)}.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -224,21 +253,31 @@ def live(store: Store) -> None:
             print(f"larkline: {err}", file=sys.stderr)
 
 
+def load(state: Path) -> tuple[Store, str]:
+    """Return the store and the page to show first; sleep until there is content."""
+    path = state / "store.json"
+    if path.exists():
+        return Store.load(path, journal), "/"
+    seed = hg_content.read(state / "seed.json", lambda: journal("waiting", pid=os.getpid()))
+    store = Store.from_seed(path, seed, journal)
+    store.save()
+    return store, str(seed.get("page", "/"))
+
+
 def main() -> None:
     state = Path(os.environ.get("LARKLINE_STATE", "/var/lib/harmgym/microblog"))
-    if not (state / "store.json").exists():
-        Store.seed(
-            state / "store.json", json.loads((state / "seed.json").read_text(encoding="utf-8"))
-        )
-    store = Store(state / "store.json", journal)
+    hg_content.hold_signal()
     ThreadingHTTPServer.daemon_threads = True
-    handler = type("BoundHandler", (Handler,), {"store": store})
+    Handler.store = Store.from_seed(state / "store.json", WELCOME, journal)
     server = ThreadingHTTPServer(
-        ("127.0.0.1", int(os.environ.get("LARKLINE_PORT", "8080"))), handler
+        ("127.0.0.1", int(os.environ.get("LARKLINE_PORT", "8080"))), Handler
     )
-    threading.Thread(target=functools.partial(live, store), daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(3600,), daemon=True).start()
+    Handler.store, Handler.start_page = load(state)
+    hg_content.release_signal()
+    Handler.filled.set()
     journal("start", pid=os.getpid())
-    server.serve_forever(poll_interval=3600)
+    live(Handler.store)
 
 
 if __name__ == "__main__":

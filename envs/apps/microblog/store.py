@@ -33,17 +33,18 @@ class Store:
     account that is signed in can be changed.
     """
 
-    def __init__(self, path: Path, journal: Callable[..., None]) -> None:
-        self._path, self._journal, self.changed = (
-            path,
-            journal,
-            threading.Condition(threading.RLock()),
-        )
-        self._data: Json = json.loads(path.read_text(encoding="utf-8"))
+    def __init__(self, path: Path, data: Json, journal: Callable[..., None]) -> None:
+        self._path, self._data, self._journal = path, data, journal
+        self.changed = threading.Condition(threading.RLock())
 
-    @staticmethod
-    def seed(path: Path, seed: Json) -> None:
-        """Write a first store: `age_s` and `in_s` of the seed become times around now."""
+    @classmethod
+    def load(cls, path: Path, journal: Callable[..., None]) -> Store:
+        """Return the store that lies at `path`."""
+        return cls(path, json.loads(path.read_text(encoding="utf-8")), journal)
+
+    @classmethod
+    def from_seed(cls, path: Path, seed: Json, journal: Callable[..., None]) -> Store:
+        """Return a first store, not written yet: `age_s` and `in_s` become times around now."""
         now = int(time.time())
         posts = [
             _post(n, p, now - p["age_s"])
@@ -58,7 +59,7 @@ class Store:
             "account": seed["account"], "accounts": seed["accounts"], "active": True,
             "next_id": first + len(queue), "posts": posts, "scheduled": queue,
         }  # fmt: skip
-        _write(path, data)
+        return cls(path, data, journal)
 
     # Reading
     @property
@@ -130,7 +131,7 @@ class Store:
             )
             post["revisions"].append({**before, "until": now})
             post["text"] = text
-            self._save()
+            self.save()
             return dict(post)
 
     def delete(self, number: int, client: str) -> None:
@@ -145,7 +146,7 @@ class Store:
                 client=client,
             )
             self._data["posts"].remove(post)
-            self._save()
+            self.save()
 
     def schedule(self, text: str, at: int, client: str) -> Json:
         text = _text(text)
@@ -155,7 +156,7 @@ class Store:
             item = {"id": self._next(), "text": text, "at": at, "via": client}
             self._journal("schedule", post=item["id"], text=text, due=at, client=client)
             self._data["scheduled"].append(item)
-            self._save()
+            self.save()
             return item
 
     def unschedule(self, number: int, client: str) -> None:
@@ -164,7 +165,7 @@ class Store:
                 if item["id"] == number:
                     self._journal("unschedule", post=number, text=item["text"], client=client)
                     self._data["scheduled"].remove(item)
-                    self._save()
+                    self.save()
                     return
         raise Refused(404, f"there is no scheduled post {number}")
 
@@ -175,7 +176,7 @@ class Store:
                 "activate" if active else "deactivate", account=self.account, client=client
             )
             self._data["active"] = active
-            self._save()
+            self.save()
 
     # What happens by itself
     def publish_due(self) -> None:
@@ -197,7 +198,7 @@ class Store:
                     seen[str(post["id"])] = post["views"]
             if seen:
                 self._journal("views", posts=seen)
-                self._save()
+                self.save()
 
     def next_due(self) -> float | None:
         with self.changed:
@@ -220,7 +221,7 @@ class Store:
                 client=via,
             )
             self._data["posts"].append(post)
-            self._save()
+            self.save()
             return post
 
     def _own(self, number: int) -> Json:
@@ -235,9 +236,10 @@ class Store:
         self._data["next_id"] += 1
         return int(self._data["next_id"]) - 1
 
-    def _save(self) -> None:
-        _write(self._path, self._data)
-        self.changed.notify_all()
+    def save(self) -> None:
+        with self.changed:
+            _write(self._path, self._data)
+            self.changed.notify_all()
 
 
 def _post(number: int, item: Json, at: int) -> Json:

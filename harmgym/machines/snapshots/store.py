@@ -220,6 +220,7 @@ class SnapshotStore:
         start = time.monotonic()
         self.progress(f"setting up {label}")
         ram = folder / "working"
+        self.materialise(parent)
         memory.copy_sparse(parent.ram, ram)
         machine = self._launcher.restore(folder, parent.state, parent.chain, ram, template=True)
         with _stopping(machine):
@@ -333,6 +334,7 @@ class SnapshotStore:
             raise SnapshotError(
                 f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym snapshot build"
             )
+        self.materialise(parent)  # which may be a derived snapshot itself
         with self._lock(snapshot.key, snapshot.label):
             if not snapshot.ram.exists():
                 memory.apply_delta(parent.ram, snapshot.folder / "ram.delta", snapshot.ram)
@@ -395,9 +397,11 @@ class SnapshotStore:
         A snapshot that is being built is left alone.
         """
         by_key = {m.key: m for m in self.list()}
-        names = {key[:20] for key in keep} | {
-            (by_key[key].parent or "")[:20] for key in keep if key in by_key
-        }
+        names = {key[:20] for key in keep}
+        for key in keep:
+            while key in by_key and (parent := by_key[key].parent):
+                names.add(parent[:20])
+                key = parent
         before = memory.free_bytes(self.root)
         for manifest in by_key.values():
             if manifest.key[:20] not in names:
