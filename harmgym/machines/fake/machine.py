@@ -233,9 +233,7 @@ class FakeMachine:
     # Beside the terminal
     def _new_shell(self, user: str) -> FakeShell:
         cwd = HOME if user == "user" else "/"
-        return FakeShell(
-            self.files, user, cwd, lambda: self.now_s, self._note_exec, self.processes_alive
-        )
+        return FakeShell(self.files, user, cwd, lambda: self.now_s, self._note_exec)
 
     def _note_exec(self, words: list[str], user: str) -> None:
         self.log(
