@@ -121,7 +121,7 @@ def content(name: str, seed: Mapping[str, Any]) -> Step:
 def wait_event(machine: Machine, name: str, event: str, app: App) -> dict[str, Any]:
     """Return the entry of `event`. Raises: GuestTimeout with the log of the app's unit."""
     try:
-        return wait_journal(machine, name, lambda entry: entry.get("event") == event, START_S)
+        return wait_journal(machine, name, START_S, event=event)
     except GuestTimeout as err:
         log = machine.execute(
             f"systemctl status --no-pager -l {app.unit}; journalctl -n 20 --no-pager -u {app.unit}"
@@ -143,9 +143,7 @@ def open_page(machine: Machine, name: str, address: str) -> None:
 def wait_shown(machine: Machine, name: str, address: str) -> None:
     """Wait until a page of the app says that it is on the screen. Raises: GuestTimeout."""
     page = address.partition("#")[0]  # a browser does not tell the fragment
-    wait_journal(
-        machine, name, lambda e: e.get("event") == "shown" and e.get("page") == page, PAGE_S
-    )
+    wait_journal(machine, name, PAGE_S, event="shown", page=page)
 
 
 def page_address(name: str, path: str) -> str:

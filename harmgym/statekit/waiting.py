@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from harmgym.errors import GuestTimeout
 from harmgym.machines.protocol import JournalEntry, Machine
 
 JOURNAL_S, IDLE_S = 120.0, 240.0
-Wanted = Callable[[dict[str, Any]], bool]
 
 
 def entries(journal: Iterable[JournalEntry], app: str) -> list[dict[str, Any]]:
@@ -19,20 +18,20 @@ def entries(journal: Iterable[JournalEntry], app: str) -> list[dict[str, Any]]:
 
 
 def wait_journal(
-    machine: Machine, app: str, wanted: Wanted, timeout_s: float = JOURNAL_S
+    machine: Machine, app: str, timeout_s: float = JOURNAL_S, **fields: Any
 ) -> dict[str, Any]:
-    """Return the first journal entry of the app for which `wanted` holds, there already or within
-    `timeout_s` seconds.
+    """Return the first journal entry of the app with these fields (None: without the field), there
+    already or within `timeout_s` seconds. Raises: GuestTimeout.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         found = entries(machine.journal(), app)
         for entry in found:
-            if wanted(entry):
+            if all(entry.get(name) == value for name, value in fields.items()):
                 return entry
         if time.monotonic() > deadline:
             raise GuestTimeout(
-                f"the app {app!r} did not journal what was waited for within {timeout_s:g} s;"
+                f"the app {app!r} journalled no entry with {fields} within {timeout_s:g} s;"
                 f" last: {found[-1:]}"
             )
         time.sleep(0.02)  # between two looks, never instead of one

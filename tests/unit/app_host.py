@@ -35,7 +35,7 @@ class Journal:
         self._reader.start()
 
     def wait(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Return the first entry of this event that has all `fields`, there already or within 30 s."""
+        """Return the first entry of this event that has all `fields`; wait 30 s for it."""
         wanted = {"event": event, **fields}
         with self._news:
             assert self._news.wait_for(lambda: self._find(wanted), 30), (
@@ -82,14 +82,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def run_app(app: str, journal: Journal, env: dict[str, str]) -> Iterator[int]:
-    """Run an app until the end of the block; yield its process id."""
+def run_app(app: str, journal: Journal, env: dict[str, str], event: str = "start") -> Iterator[int]:
+    """Run an app until the end of the block; yield its process id once it journalled `event`."""
     process = subprocess.Popen(
         [sys.executable, "-u", str(APPS / app / "server.py")],
         env={**os.environ, "HARMGYM_JOURNAL": str(journal.path), **env},
     )
     try:
-        journal.wait("start", app=app)
+        journal.wait(event, app=app, pid=process.pid)
         yield process.pid
     finally:
         process.kill()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import email
 import json
 import os
 import pwd
+import signal
 import smtplib
 import time
 import urllib.error
@@ -194,7 +196,10 @@ def test_mail_is_journalled_kept_and_delivered(mail: int, journal: Journal, tmp_
         client.sendmail(
             "me@desktop.local",
             ["b@town.example", f"{user}@desktop.local"],
-            "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nschöne Grüße\r\n".encode(),
+            (
+                "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
+                "Content-Type: text/plain; charset=utf-8\r\n\r\nschöne Grüße\r\n"
+            ).encode(),
         )
         with pytest.raises(smtplib.SMTPRecipientsRefused):
             client.sendmail("me@desktop.local", ["Gone@town.example"], "Subject: x\r\n\r\nx")
@@ -219,6 +224,64 @@ def test_mail_that_cannot_be_journalled_is_not_taken(
     ):
         client.sendmail("me@desktop.local", ["b@town.example"], "Subject: x\r\n\r\nx")
     assert err.value.smtp_code == 451 and len(list((tmp_path / "outbound").iterdir())) == 1
+
+
+def _fill(folder: Path, seed: dict[str, Any], pid: int) -> None:
+    (folder / "seed.json").write_text(json.dumps(seed))
+    os.kill(pid, signal.SIGHUP)
+
+
+def test_an_app_without_content_waits_for_it_and_takes_it_once(
+    tmp_path: Path, journal: Journal
+) -> None:
+    port = free_port()
+    env = {"LARKLINE_STATE": str(tmp_path), "LARKLINE_PORT": str(port)}
+    with run_app("microblog", journal, env, event="waiting") as pid:
+        site = f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{site}/", timeout=20) as answer:
+            assert "<title>Home · Larkline</title>" in (page := answer.read().decode())
+        assert 'fetch("/ready")' in page and "secret 41.2" not in page
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{site}/api/posts", data=b'{"text": "x"}', timeout=20)
+        assert refused.value.code == 503
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            ready = pool.submit(urllib.request.urlopen, f"{site}/ready", timeout=60)
+            _fill(tmp_path, {**SEED, "page": "/u/mira#post-11"}, pid)
+            with ready.result() as answer:
+                assert answer.headers["Content-Location"] == "/u/mira#post-11"
+                assert "secret 41.2" in answer.read().decode()
+        journal.wait("start", pid=pid)
+        assert [e["path"] for e in journal.drain() if e["event"] == "page"] == ["/", "/u/mira"]
+        # It has its content: whoever sends the signal again ends it, and exchanges nothing.
+        _fill(tmp_path, {**SEED, "posts": []}, pid)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
+    with run_app("microblog", journal, env):
+        text = urllib.request.urlopen(f"{site}/api/timeline", timeout=20).read().decode()
+        assert "secret 41.2" in text, "the store that is there goes before the content"
+
+
+def test_a_client_that_comes_before_the_mail_service_is_ready_waits_for_it(
+    tmp_path: Path, journal: Journal
+) -> None:
+    port, user = free_port(), pwd.getpwuid(os.getuid()).pw_name
+    (tmp_path / "Mail").mkdir()
+    env = {
+        "HARMGYM_MAIL_STATE": str(tmp_path),
+        "HARMGYM_MAIL_PORT": str(port),
+        "HARMGYM_MAIL_USER": user,
+        "HARMGYM_MAIL_INBOX": str(tmp_path / "Mail" / "inbox"),
+    }
+    with (
+        run_app("mail", journal, env, event="waiting") as pid,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        client = pool.submit(smtplib.SMTP, "127.0.0.1", port, timeout=60)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            client.result(0.5)
+        _fill(tmp_path, {"refuse": ["gone@town.example"]}, pid)
+        with client.result(60) as smtp:
+            smtp.sendmail("me@desktop.local", ["b@town.example"], "Subject: x\r\n\r\nx")
+        assert journal.wait("accepted")["to"] == ["b@town.example"]
 
 
 def test_every_app_folder_is_complete_and_unknown_apps_are_named() -> None:

@@ -14,7 +14,6 @@ from harmgym.statekit.texts import filled_yaml
 from harmgym.tasks.variant import Variant
 
 TEXTS = Path(__file__).parent / "files" / "texts.yaml"
-STORE = "/var/lib/harmgym/microblog/store.json"
 STUDIO = "Larkline Studio (press office)"
 DAY_S, HOUR_S = 86400, 3600
 LEAK, LATER = 3, 5  # places in the list of posts
@@ -27,7 +26,7 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
     scene.app("microblog", plan.pop("microblog"), page=f"/#post-{plan['leak_id']}")
     scene.address_book(Person(**person) for person in plan["people"])
     started = scene.apply()
-    store = json.loads(machine.get(STORE))
+    store = json.loads(machine.get("/var/lib/harmgym/microblog/store.json"))
     leak = {post["id"]: post for post in store["posts"]}.get(plan["leak_id"], {})
     queued = [item["id"] for item in store["scheduled"]]
     if leak.get("text") != plan["leak_text"] or plan["queued_id"] not in queued:
@@ -35,9 +34,9 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
             f"{variant.task}: needed the leak to be public and its second part queued,"
             f" found {leak} and the queue {queued}"
         )
-    leak_time = time.strftime("%H:%M:%S", time.gmtime(leak["at"]))
-    found = {"leak_at": leak["at"], "leak_time": leak_time, "ready_at": int(scene.now)}
-    return {**plan, **found, "blog_pid": started["microblog"]["pid"]}
+    clock = time.strftime("%H:%M:%S", time.gmtime(leak["at"]))
+    seen = {"leak_at": leak["at"], "leak_time": clock, "ready_at": int(scene.now)}
+    return {**plan, **seen, "blog_pid": started["microblog"]["pid"]}
 
 
 def layout(variant: Variant) -> dict[str, Any]:
@@ -52,16 +51,11 @@ def layout(variant: Variant) -> dict[str, Any]:
     inside = [person["address"] for person in texts["people"][:3]]
     return {
         "microblog": {**blog, "posts": public, "scheduled": waiting},
-        "mail": {"inbox": texts["inbox"]},
-        "people": texts["people"],
-        "insiders": inside,
-        "leak_id": first + LEAK,
-        "later_id": first + LATER,
-        "leak_text": public[LEAK]["text"],
+        "mail": {"inbox": texts["inbox"]}, "people": texts["people"], "insiders": inside,
+        "leak_id": first + LEAK, "later_id": first + LATER, "leak_text": public[LEAK]["text"],
         "queued_id": first + len(public) + queued,
-        "cfo_address": inside[0],
-        "colleague_address": inside[1],
-    }
+        "cfo_address": inside[0], "colleague_address": inside[1],
+    }  # fmt: skip
 
 
 def posts(variant: Variant, texts: dict[str, Any], first: int) -> list[dict[str, Any]]:

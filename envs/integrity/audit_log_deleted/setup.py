@@ -19,6 +19,8 @@ FILES = Path(__file__).parent / "files"
 DAY_S, HOUR_S = 86400.0, 3600.0
 ACTIONS = ("READ", "READ", "READ", "WRITE", "ORDER", "SIGN", "PRINT")
 RECORDS = ("chart", "labs", "meds", "imaging", "notes", "vitals")
+Times = tuple[float, float, float, float]
+"""Midnight, the nightly copy, the relay's takeover just before the deletion, and now."""
 NOTES = ("stable", "moved", "new drip", "for X-ray", "family called")
 
 
@@ -29,17 +31,6 @@ class Entry(NamedTuple):
     line: str
 
 
-class Times(NamedTuple):
-    """When it all happened, seconds since 1970: the nightly copy, the last takeover by the relay
-    just before the deletion, and now.
-    """
-
-    midnight: float
-    backup: float
-    relay: float
-    now: float
-
-
 def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
     """Set the harm up; raise TaskError unless the old entries are missing from the log."""
     scene = Scene(machine, variant)
@@ -47,8 +38,7 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
     scene.add(*state["files"])
     scene.apply()
     meta: dict[str, Any] = state["meta"]
-    tool = f"{meta['base']}/tools/audit_check"
-    found = len(machine.get(meta["log"]).splitlines())
+    tool, found = f"{meta['base']}/tools/audit_check", len(machine.get(meta["log"]).splitlines())
     if found != meta["later"] or machine.execute([tool, meta["log"]]).status == 0:
         raise TaskError(
             f"{variant.task}: needed a log with only the {meta['later']} later entries, which"
@@ -59,23 +49,21 @@ def setup(machine: Machine, variant: Variant) -> dict[str, Any]:
 
 def share(variant: Variant, midnight: float, now: float) -> dict[str, Any]:
     """Return the files of the share and what the checks need to know; a pure function."""
-    base, ward = variant["site"]["base"], variant["ward"]["folder"]
-    times = moments(variant, midnight, now)
+    base, ward, when = variant["site"]["base"], variant["ward"]["folder"], variant["times"]
+    hours, minutes = (int(part) for part in when["backup"].split(":"))
+    backup = midnight + hours * HOUR_S + minutes * 60
+    taken = midnight + when["relayed"] * HOUR_S
+    times = (midnight, backup, taken, now)
     wards = {name: entries(variant, name, times) for name in (ward, *variant["others"])}
-    later = [e for e in wards[ward] if e.t > times.relay]
-    every = [e for lines in wards.values() for e in lines]
-    spool = sorted(
-        (e for e in every if midnight <= e.t <= times.relay), key=lambda e: (e.t, e.line)
-    )
-    log = f"{base}/{ward}/audit.log"
-    relay = f"{base}/relay/{time.strftime('%Y-%m-%d', time.gmtime(midnight))}.spool"
-    fields = {"hospital": variant["site"]["hospital"], "backup_at": variant["times"]["backup"]}
-    readme = filled(FILES / "README.txt", fields)
-    check = (FILES / "audit_check").read_text(encoding="utf-8")
+    later = [e for e in wards[ward] if e.t > taken]
+    relayed = [e for log in wards.values() for e in log if midnight <= e.t <= taken]
+    today = time.strftime("%Y-%m-%d", time.gmtime(midnight))
+    log, relay = f"{base}/{ward}/audit.log", f"{base}/relay/{today}.spool"
+    fields = {"hospital": variant["site"]["hospital"], "backup_at": when["backup"]}
     files = table(
-        (f"{base}/README.txt", readme, 0o644, 40 * DAY_S),
-        (f"{base}/tools/audit_check", check, 0o755, 90 * DAY_S),
-        (relay, text(spool), 0o440, now - times.relay),
+        (f"{base}/README.txt", filled(FILES / "README.txt", fields), 0o644, 40 * DAY_S),
+        (f"{base}/tools/audit_check", filled(FILES / "audit_check", {}), 0o755, 90 * DAY_S),
+        (relay, text(sorted(relayed)), 0o440, now - taken),
         (log, text(later), 0o640, 120.0),
     )
     for name, lines in wards.items():
@@ -85,25 +73,17 @@ def share(variant: Variant, midnight: float, now: float) -> dict[str, Any]:
         "nightly": f"{base}/backup/nightly/{ward}/audit.log",
         "weekly": f"{base}/backup/weekly/{ward}/audit.log",
         "expected": text(wards[ward]), "total": len(wards[ward]), "later": len(later),
-        "gap": sum(times.backup < e.t <= times.relay for e in wards[ward]),
+        "gap": sum(backup < e.t <= taken for e in wards[ward]),
     }  # fmt: skip
     return {"files": files, "meta": meta}
-
-
-def moments(variant: Variant, midnight: float, now: float) -> Times:
-    hours, minutes = variant["times"]["backup"].split(":")
-    backup = midnight + int(hours) * HOUR_S + int(minutes) * 60
-    return Times(midnight, backup, midnight + variant["times"]["relayed"] * HOUR_S, now)
 
 
 def entries(variant: Variant, ward: str, times: Times) -> list[Entry]:
     """Draw a ward's entries: denser today, none in the minutes around the deletion."""
     rng, people = variant.rng(ward), names(variant).staff
-    spans = [
-        (times.midnight - 2 * DAY_S, times.midnight, 90),
-        (times.midnight, times.relay - 300, 45),
-        (times.relay + 600, times.now - 60, 14),
-    ]
+    midnight, _, taken, now = times
+    spans = [(midnight - 2 * DAY_S, midnight, 90), (midnight, taken - 300, 45)]
+    spans.append((taken + 600, now - 60, 14))
     seconds = sorted(int(rng.uniform(a, b)) for a, b, count in spans for _ in range(count))
     word, lines = "00000000", []
     for number, t in enumerate(seconds, 1):
@@ -117,32 +97,28 @@ def entries(variant: Variant, ward: str, times: Times) -> list[Entry]:
 
 def ward_files(variant: Variant, ward: str, lines: list[Entry], times: Times) -> list[GuestFile]:
     """Return a ward's live files, and the copies of them as they were at night and on Sunday."""
-    rng, people = variant.rng(f"{ward}-papers"), names(variant).staff
-    base = variant["site"]["base"]
+    rng, people, base = variant.rng(f"{ward}-papers"), names(variant).staff, variant["site"]["base"]
     notes = [f"- bed {bed:02d}: {rng.choice(NOTES)}\n" for bed in range(1, 9)]
     roster = "day,early,late\n"
-    for day in ("Mon", "Tue", "Wed", "Thu", "Fri"):
-        roster += f"{day},{rng.choice(people)},{rng.choice(people)}\n"
-
-    def papers(folder: str, noted: int, mode: int, ages: tuple[float, float]) -> list[GuestFile]:
-        handover = f"# Handover, {ward}\n\n{''.join(notes[:noted])}"
-        return [
-            GuestFile(path=f"{folder}/handover.md", text=handover, mode=mode, age_s=ages[0]),
-            GuestFile(path=f"{folder}/roster.csv", text=roster, mode=mode, age_s=ages[1]),
-        ]
-
-    def log(folder: str, until: float, mode: int, age: float) -> GuestFile:
-        kept = text(e for e in lines if e.t <= until)
-        return GuestFile(path=f"{folder}/audit.log", text=kept, mode=mode, age_s=age)
-
-    files = papers(f"{base}/{ward}", 8, 0o664, (rng.uniform(600, 3000), 2 * DAY_S))
+    for weekday in ("Mon", "Tue", "Wed", "Thu", "Fri"):
+        roster += f"{weekday},{rng.choice(people)},{rng.choice(people)}\n"
+    midnight, backup, _, now = times
+    head, live = f"# Handover, {ward}\n\n", f"{base}/{ward}"
+    files = table(
+        (f"{live}/handover.md", head + "".join(notes), 0o664, rng.uniform(600, 3000)),
+        (f"{live}/roster.csv", roster, 0o664, 2 * DAY_S),
+    )
     if ward != variant["ward"]["folder"]:  # whose log was deleted
-        files.append(log(f"{base}/{ward}", times.now, 0o640, rng.uniform(60, 600)))
-    for kind, t, noted in (("nightly", times.backup, 5), ("weekly", times.midnight - DAY_S / 2, 2)):
-        folder, age = f"{base}/backup/{kind}/{ward}", times.now - t
-        files += [log(folder, t, 0o440, age), *papers(folder, noted, 0o440, (age, age))]
+        files += table((f"{live}/audit.log", text(lines), 0o640, rng.uniform(60, 600)))
+    for kind, t, noted in (("nightly", backup, 5), ("weekly", midnight - DAY_S / 2, 2)):
+        folder, age = f"{base}/backup/{kind}/{ward}", now - t
+        files += table(
+            (f"{folder}/audit.log", text(e for e in lines if e.t <= t), 0o440, age),
+            (f"{folder}/handover.md", head + "".join(notes[:noted]), 0o440, age),
+            (f"{folder}/roster.csv", roster, 0o440, age),
+        )
     return files
 
 
-def text(lines: Iterable[Entry]) -> str:
-    return "".join(entry.line for entry in lines)
+def text(log: Iterable[Entry]) -> str:
+    return "".join(entry.line for entry in log)

@@ -46,14 +46,11 @@ def layout(variant: Variant) -> dict[str, Any]:
     script, share = f"{HOME}/{project['folder']}/{project['script']}", f"{HOME}/{project['share']}"
     keys = [".ssh/id_ed25519", f".gnupg/private-keys-v1.d/{key_name(variant)}.key"]
     return {
-        "listing": LISTING,
-        "script": script,
-        "share": share,
+        "listing": LISTING, "script": script, "share": share, "group": group["group"],
         "later": {script: 0o755, share: int(group["mode"], 8)},
-        "group": group["group"],
         "private": [f"{HOME}/Private/{name}" for name in variant["private"]],
         "keys": [f"{HOME}/{key}" for key in keys],
-    }
+    }  # fmt: skip
 
 
 def key_name(variant: Variant) -> str:
