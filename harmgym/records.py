@@ -1,10 +1,17 @@
-"""Frozen, strict records, and YAML files read into them with errors that name file, key and fix."""
+"""Frozen, strict records, and the readers of YAML and JSON: the one place that parses files.
+
+A file may come from anybody, so whatever is wrong with it is one sentence of `InputError` (or the
+subclass that the caller names) with file and line: not there, not UTF-8, not the format, nested
+thousands deep, an integer of thousands of digits, a date that no calendar has, nan.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +26,8 @@ class Record(BaseModel):
 
 
 R = TypeVar("R", bound=BaseModel)
+# libyaml where it is there: the reader in pure Python takes seconds for a corpus.
+_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -42,34 +51,113 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(parts)
 
 
-def parse_record(data: Any, model: type[R], where: str, error: type[InputError] = InputError) -> R:
+def parse_record(
+    data: object, model: type[R], where: str, error: type[InputError] = InputError
+) -> R:
     """Validate `data` as `model`; raise `error` with `where` and one clear sentence."""
     if not isinstance(data, dict):
-        raise error(
-            f"{where}: needed a mapping with the keys of {model.__name__}, found {type(data).__name__}"
-        )
+        found = type(data).__name__
+        raise error(f"{where}: needed a mapping with the keys of {model.__name__}, found {found}")
     try:
         return model.model_validate(data)
     except ValidationError as err:
         raise error(f"{where}: {explain(err, model)}") from None
 
 
-def load_yaml(path: Path, error: type[InputError] = InputError) -> Any:
+def read_text(path: Path, error: type[InputError] = InputError, missing: str = "") -> str:
+    """Read a UTF-8 file; raise `error` when that cannot be done.
+
+    `missing`: what to say after "file not found", e.g. how to make the file.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"{path}: file not found{missing and '; '}{missing}") from None
+    except UnicodeDecodeError as err:
+        raise error(f"{path}: needed UTF-8 text, byte {err.start} is not") from None
+    except OSError as err:
+        raise error(f"{path}: cannot be read ({err.strerror})") from None
+
+
+def parse_json(text: str | bytes, where: str, error: type[InputError] = InputError) -> object:
+    """Parse JSON text (no nan, no infinities); raise `error` with `where` when it is not JSON."""
+    try:
+        parsed: object = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as err:
+        at = f"line {err.lineno}, " if err.lineno > 1 else ""
+        raise error(f"{where}: not valid JSON ({err.msg} at {at}character {err.colno})") from None
+    except RecursionError:
+        raise error(f"{where}: not valid JSON (nested too deeply)") from None
+    except ValueError as err:  # an integer of thousands of digits, a nan, or not UTF-8
+        raise error(f"{where}: not valid JSON ({_why(err)})") from None
+    return parsed
+
+
+def read_json(
+    path: Path, error: type[InputError] = InputError, missing: str = ""
+) -> dict[str, object]:
+    """Read a JSON file that holds one object; raise `error` when it does not."""
+    data = parse_json(read_text(path, error, missing), str(path), error)
+    if not isinstance(data, dict):
+        raise error(f"{path}: needed a JSON object, found {type(data).__name__}")
+    return data
+
+
+def read_json_lines(
+    path: Path, error: type[InputError] = InputError, missing: str = ""
+) -> Iterator[tuple[str, object]]:
+    """Yield ("file:line", value) of each line that is not blank; raise `error` at a broken one."""
+    # Not splitlines(): JSON may hold U+2028 and U+0085 as they are, and those end no line of it.
+    for number, line in enumerate(read_text(path, error, missing).split("\n"), 1):
+        if line.strip():
+            where = f"{path}:{number}"
+            yield where, parse_json(line, where, error)
+
+
+def _why(err: ValueError) -> str:
+    """Say what a parser did not like; Python's own words for a long integer are about Python."""
+    said = str(err)
+    return "an integer of too many digits" if said.startswith("Exceeds the limit") else said[:120]
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"needed finite numbers, found {name}")
+
+
+def load_yaml(path: Path, error: type[InputError] = InputError) -> object:
     """Read a YAML file (safe loader); raise `error` with file and line when it is missing or
     broken.
     """
+    text = read_text(path, error)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise error(f"{path}: file not found") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        parsed: object = yaml.load(text, Loader=_LOADER)
+    except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise error(
-            f"{path}{line}: not valid YAML ({getattr(err, 'problem', None) or err})"
-        ) from None
+        problem = getattr(err, "problem", None) or " ".join(str(err).split())
+        raise error(f"{path}{line}: not valid YAML ({problem})") from None
+    except RecursionError:
+        raise error(f"{path}: not valid YAML (nested too deeply)") from None
+    except ValueError as err:  # a date that no calendar has, an integer of thousands of digits
+        raise error(f"{path}: not valid YAML ({_why(err)})") from None
+    return parsed
+
+
+def load_mapping(path: Path, error: type[InputError] = InputError) -> dict[str, object]:
+    """Read a YAML file that holds a mapping with names as keys."""
+    data = load_yaml(path, error)
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise error(f"{path}: needed a mapping from names, found {type(data).__name__}")
+    return data
 
 
 def load_record(path: Path, model: type[R], error: type[InputError] = InputError) -> R:
     """Read a YAML file into a record."""
     return parse_record(load_yaml(path, error), model, str(path), error)
+
+
+def read_record(
+    path: Path, model: type[R], error: type[InputError] = InputError, missing: str = ""
+) -> R:
+    """Read a JSON file into a record."""
+    return parse_record(read_json(path, error, missing), model, str(path), error)

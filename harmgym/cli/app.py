@@ -8,9 +8,18 @@ from typing import Annotated
 import typer
 
 from harmgym import __version__
-from harmgym.cli import bench, image, label, play, run, snapshot, tasks
+from harmgym.cli import (
+    bench,
+    image,
+    judgments,
+    label,
+    play,
+    preference,
+    run,
+    snapshot,
+    tasks,
+)
 from harmgym.cli.common import EXIT_NO, OPTIONS, new_table, out, print_json, say
-from harmgym.cli.preference import judgments_app, rm_app
 
 app = typer.Typer(
     help="Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds.",
@@ -22,8 +31,8 @@ app.add_typer(image.app, name="image")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(bench.app, name="bench")
-app.add_typer(judgments_app, name="judgments")
-app.add_typer(rm_app, name="rm")
+app.add_typer(judgments.app, name="judgments")
+app.add_typer(preference.app, name="preference")
 app.add_typer(label.app, name="label")
 app.command("run")(run.run)
 app.command("play")(play.play)
@@ -37,9 +46,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show tracebacks.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Harm recovery of computer-use agents on real Linux desktops, restored in milliseconds."""
@@ -48,7 +60,9 @@ def options(
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print findings as JSON.")
+    ] = False,
 ) -> None:
     """Say what an episode needs, what this host has, and how to mend it; exit 1 when none could
     run.

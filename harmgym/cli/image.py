@@ -54,7 +54,9 @@ def verify(name: Name = "debian-12") -> None:
 
 @app.command("list")
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print rows as JSON.")
+    ] = False,
 ) -> None:
     """List the recipes and whether they are built.
 

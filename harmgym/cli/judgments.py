@@ -6,17 +6,23 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-judgments_app = typer.Typer(
+if TYPE_CHECKING:
+    from harmgym.preferences.analyse import MainEffect, Moderation
+
+Table = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
+"""Header and lines."""
+
+app = typer.Typer(
     help="Pairwise judgments: simulate, stats, analyse, convert.", no_args_is_help=True
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the result as JSON.")]
 
 
-@judgments_app.command("simulate")
+@app.command("simulate")
 def simulate_(
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
     count: Annotated[int, typer.Option(min=10, help="How many judgments, five a person.")] = 1150,
@@ -43,11 +49,12 @@ def simulate_(
     written = save_judgments(out, made.judgments())
     people, kappa = len(made.population), calibration.kappa
     print(
-        f"{out}: {written} SIMULATED judgments by {people} simulated people, expected kappa {kappa:.3f}"
+        f"{out}: {written} SIMULATED judgments by {people} simulated people, "
+        f"expected kappa {kappa:.3f}"
     )
 
 
-@judgments_app.command()
+@app.command()
 def stats(
     file: Annotated[Path, typer.Argument(help="A JSONL file of judgments.")],
     as_json: AsJson = False,
@@ -73,7 +80,7 @@ def stats(
     print_table("By context", ("flag", "judgments", "double rated", "kappa"), lines)
 
 
-@judgments_app.command()
+@app.command()
 def analyse(
     file: Annotated[Path, typer.Argument(help="A JSONL file of judgments.")],
     picture: Annotated[
@@ -96,13 +103,16 @@ def analyse(
         print_json(report)
         return
     print(
-        f"{report['judgments']} {report['source']} judgments on {report['scenarios']} scenarios, levels: {report['levels']}"
+        f"{report['judgments']} {report['source']} judgments on {report['scenarios']} scenarios, "
+        f"levels: {report['levels']}"
     )
-    print_table("Conditional logistic regression", *_main_table(report))
-    print_table("Moderation by topic (95 % bootstrap interval)", *_moderation_table(report))
+    print_table("Conditional logistic regression", *_main_table(report["main_effects"]))
+    print_table(
+        "Moderation by topic (95 % bootstrap interval)", *_moderation_table(report["moderations"])
+    )
 
 
-@judgments_app.command()
+@app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="File to read.")],
     target: Annotated[Path, typer.Argument(help="File to write.")],
@@ -127,22 +137,16 @@ def convert(
     print(f"{target}: {write_any(target, read_any(source, read, origin), write)} judgments")
 
 
-def _main_table(report: dict[str, Any]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def _main_table(rows: Sequence[MainEffect]) -> Table:
     header = ("dimension", "coefficient", "s.e.", "p", "published", "s.e.", "p")
-    keys = (
-        "coefficient",
-        "standard_error",
-        "p",
-        "published",
-        "published_standard_error",
-        "published_p",
-    )
-    return header, [
-        (row["attribute"], *(f"{row[key]:.3f}" for key in keys)) for row in report["main_effects"]
-    ]
+    lines = []
+    for row in rows:
+        name, *figures = row.values()  # in the order of `MainEffect`
+        lines.append((str(name), *(f"{figure:.3f}" for figure in figures)))
+    return header, lines
 
 
-def _moderation_table(report: dict[str, Any]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def _moderation_table(rows: Sequence[Moderation]) -> Table:
     lines = [
         (
             row["attribute"],
@@ -150,17 +154,17 @@ def _moderation_table(report: dict[str, Any]) -> tuple[tuple[str, ...], Sequence
             f"{row['coefficient']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
             "-" if row["published"] is None else f"{row['published']:+.3f}",
         )
-        for row in report["moderations"]
+        for row in rows
     ]
     return ("dimension", "topic", "here", "published"), lines
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """Write a result as JSON to stdout."""
     sys.stdout.write(json.dumps(_finite(data), indent=1, ensure_ascii=False) + "\n")
 
 
-def _finite(data: Any) -> Any:
+def _finite(data: object) -> object:
     """Replace nan and infinities, which are not JSON, by null."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
@@ -172,10 +176,10 @@ def _finite(data: Any) -> Any:
 def print_table(title: str, header: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:
     """Print a light table."""
     from rich import box
+    from rich import table as rich_table
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table = rich_table.Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     for column in header:
         table.add_column(column, overflow="fold")
     for line in lines:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from harmgym.cli.common import new_table, out, print_json, say
+from harmgym.errors import MissingDependencyError
 
 SERVE = "serve"
 
@@ -27,7 +26,8 @@ class ServeByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=ServeByDefault,
-    help="Let people judge pairs of recoveries: 'harmgym label DIR' serves a page, 'harmgym label export' writes judgments.",
+    help="Let people judge pairs of recoveries: 'harmgym label DIR' serves a page, "
+    "'harmgym label export' writes judgments.",
     no_args_is_help=True,
 )
 Folder = Annotated[
@@ -52,12 +52,18 @@ def serve(
     ] = 0.0,
     ratings: Annotated[
         bool,
-        typer.Option("--ratings", help="Ask for eight ratings of each recovery before the choice."),
+        typer.Option(
+            "--ratings",
+            metavar="",
+            help="Ask for eight ratings of each recovery before the choice.",
+        ),
     ] = False,
     per_scenario: Annotated[
         int, typer.Option(min=1, max=100, help="Pairs from each scenario of a corpus.")
     ] = 3,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    show: Annotated[
+        bool, typer.Option("--open", metavar="", help="Open the page in the browser.")
+    ] = False,
 ) -> None:
     """Serve the labelling page on this computer until Ctrl-C; answers go to DIR/labels.sqlite.
 
@@ -66,8 +72,14 @@ def serve(
     from harmgym.preferences.labelling.desk import Desk, Settings
     from harmgym.preferences.labelling.items import read_texts, require_items
     from harmgym.preferences.labelling.pairs import read_runs
-    from harmgym.preferences.labelling.server import LabelServer
     from harmgym.preferences.labelling.store import FILE, Store
+
+    try:
+        from harmgym.preferences.labelling.server import LabelServer
+    except ModuleNotFoundError as err:
+        raise MissingDependencyError(
+            f'the labelling page needs {err.name}: pip install "harmgym[label]"'
+        ) from None
 
     items = require_items([*read_texts(folder, per_scenario), *read_runs(folder)], folder)
     with Store(folder / FILE) as store:
@@ -75,15 +87,17 @@ def serve(
         given, needed = desk.progress()
         with LabelServer(desk, folder.resolve().name, port) as server:
             say(
-                f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, answers are kept in {folder / FILE}"
+                f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, "
+                f"answers are kept in {folder / FILE}"
             )
             print(server.url, flush=True)
             if show:
                 typer.launch(server.url)
-            _serve(server)
+            server.serve()
         given, _ = desk.progress()
     say(
-        f"{given} of {needed} answers given; export them with: harmgym label export {folder} --out labels.jsonl"
+        f"{given} of {needed} answers given; "
+        f"export them with: harmgym label export {folder} --out labels.jsonl"
     )
 
 
@@ -91,7 +105,9 @@ def serve(
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that was labelled.")],
     target: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the figures as JSON.")
+    ] = False,
 ) -> None:
     """Write the answers as judgments (source: human), check the file with the strict loader, print
     the figures.
@@ -112,12 +128,3 @@ def export(
         table.add_row(f"attention checks of {name}", f"{check['passed']} of {check['seen']} passed")
     out.print(table)
     out.print(f"{target}: {figures['judgments']} human judgments", soft_wrap=True)
-
-
-def _serve(server: Any) -> None:
-    """Serve until Ctrl-C or SIGTERM; both end it in order."""
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    try:
-        server.serve_forever(poll_interval=0.2)
-    except KeyboardInterrupt:
-        return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from harmgym.cli.common import bar, new_table, out, say
 
@@ -63,21 +64,21 @@ def _show(info: dict[str, Any]) -> None:
     if info.get("infra_failure"):
         say(f"the machine broke, so there is no verdict: {info['infra_failure'].get('error')}")
         return
+    # The evidence names files of the guest, and a name may look like markup: "[/tmp]".
     verdict, reward = info.get("verdict") or {}, info.get("reward") or {}
     out.print(
-        f"\nsafe: {_word(verdict.get('safe'))}   clean: {_word(verdict.get('clean'))}   reward: {reward.get('total', 0):+.2f}"
+        f"\nsafe: {_word(verdict.get('safe'))}   clean: {_word(verdict.get('clean'))}   "
+        f"reward: {reward.get('total', 0):+.2f}"
     )
     table = new_table("", "check", "what was found")
     for facet in verdict.get("facets", []):
-        table.add_row(
-            "[green]cleared[/]" if facet["cleared"] else "[red]open[/]",
-            facet["name"],
-            facet["evidence"],
-        )
+        mark = "[green]cleared[/]" if facet["cleared"] else "[red]open[/]"
+        table.add_row(mark, escape(facet["name"]), escape(facet["evidence"]))
     for item in verdict.get("collateral", []):
-        table.add_row("[yellow]collateral[/]", f"{item['kind']} {item['subject']}", item["detail"])
+        what = f"{item['kind']} {item['subject']}"
+        table.add_row("[yellow]collateral[/]", escape(what), escape(item["detail"]))
     out.print(table)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return "[green]yes[/]" if value else "[red]no[/]"

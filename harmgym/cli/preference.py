@@ -1,23 +1,26 @@
-"""harmgym rm: train, measure, score and explain the preference model (and, from its neighbour,
-harmgym judgments).
-"""
+"""harmgym preference: train, measure, score and explain the preference model."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harmgym.cli.judgments import AsJson, judgments_app, print_json, print_table
+from harmgym.cli.judgments import AsJson, print_json, print_table
 from harmgym.errors import InputError, JudgmentError
+from harmgym.files import sha256_of, write_atomic
+from harmgym.records import parse_json
 
-__all__ = ["judgments_app", "rm_app"]
+if TYPE_CHECKING:
+    from harmgym.preferences.features import Judged
+    from harmgym.preferences.simulate import Simulation
+    from harmgym.preferences.training.report import Report
+    from harmgym.reward.model import PreferenceModel, Score
 
-rm_app = typer.Typer(
-    help="The preference reward model: train, eval, score, explain, card.", no_args_is_help=True
+app = typer.Typer(
+    help="The preference model: train, eval, score, explain, card.", no_args_is_help=True
 )
 Model = Annotated[
     Path | None, typer.Option("--model", help="A model folder; default: the model that ships.")
@@ -31,7 +34,7 @@ Context = Annotated[
 ]
 
 
-@rm_app.command()
+@app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
     judgments: Judgments = None,
@@ -48,7 +51,7 @@ def train(
 ) -> None:
     """Train a model from judgments (human ones from a file, or simulated ones) into a folder.
 
-    Example: harmgym rm train --judgments labels.jsonl --out models/mine
+    Example: harmgym preference train --judgments labels.jsonl --out models/mine
     """
     if base is not None:
         _train_classifier(out, judgments, count, seed, base)
@@ -56,34 +59,38 @@ def train(
     from harmgym.preferences.training.card import card
     from harmgym.preferences.training.train import describe
     from harmgym.preferences.training.train import train as train_model
-    from harmgym.reward.model import save
+    from harmgym.reward.storage import save
 
     data, about = _training_data(judgments, count, seed)
     model = train_model(data, describe(data.pairs, **about), seed=seed)
     save(model, out)
-    (out / "card.md").write_text(card(model, None), encoding="utf-8")
+    write_atomic(out / "card.md", card(model, None))
     print(
-        f"{out}: model {model.digest[:12]}, {model.info.source} judgments, context by {model.info.context}"
+        f"{out}: model {model.digest[:12]}, {model.info.source} judgments, "
+        f"context by {model.info.context}"
     )
-    print(f"next: harmgym rm card --model {out} (evaluates it and writes {out / 'card.md'})")
+    print(
+        f"next: harmgym preference card --model {out} (evaluates it and writes {out / 'card.md'})"
+    )
 
 
-@rm_app.command("eval")
+@app.command("eval")
 def evaluate(
     model: Model = None,
     judgments: Judgments = None,
     encoder: Annotated[
-        bool, typer.Option("--encoder", help="Also try the sentence encoder (text head).")
+        bool,
+        typer.Option("--encoder", metavar="", help="Also try the sentence encoder (text head)."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model: accuracy, ceiling, calibration, main effects, and other predictors side by
     side.
 
-    Example: harmgym rm eval --json
+    Example: harmgym preference eval --json
     """
     from harmgym.preferences.training.card import effect_table, findings, row_table
-    from harmgym.reward.model import load
+    from harmgym.reward.storage import load
 
     report = _evaluate(load(model), judgments, encoder)
     if as_json:
@@ -96,7 +103,7 @@ def evaluate(
         print(f"- {sentence}")
 
 
-@rm_app.command()
+@app.command()
 def score(
     context: Context = "",
     plan: Annotated[
@@ -110,8 +117,7 @@ def score(
 ) -> None:
     """Score a plan before it runs (--plan), or a recovery after it ran (--attributes).
 
-    Example: harmgym rm score --context severe,ongoing --plan "Stop the job, restore the file, tell
-    the team."
+    Example: harmgym preference score --context severe,ongoing --plan "Stop the job, tell the team."
     """
     found = _score(_load(model), context, plan, attributes)
     if as_json:
@@ -119,15 +125,14 @@ def score(
         return
     kind = "measured" if found.measured else "estimated"
     print(
-        f"{found.value:+.3f} log-odds against a middling recovery, lower bound {found.lower:+.3f} ({kind} levels)"
+        f"{found.value:+.3f} log-odds against a middling recovery, "
+        f"lower bound {found.lower:+.3f} ({kind} levels)"
     )
-    print(
-        "levels: "
-        + ", ".join(f"{name} {value:.1f}" for name, value in found.attributes.model_dump().items())
-    )
+    levels = [f"{name} {value:.1f}" for name, value in found.attributes.model_dump().items()]
+    print(f"levels: {', '.join(levels)}")
 
 
-@rm_app.command()
+@app.command()
 def explain(
     context: Context = "",
     plan: Annotated[
@@ -148,8 +153,7 @@ def explain(
 ) -> None:
     """Say which dimension moved a score, or a comparison, in this context.
 
-    Example: harmgym rm explain --context public --plan "Delete the post." --than "Ask the owner
-    first, then delete it."
+    Example: harmgym preference explain --context public --plan "Delete it." --than "Ask first."
     """
     from harmgym.preferences.explain import bars, explain_pair, explain_score, save_bars
 
@@ -177,23 +181,25 @@ def explain(
     print(bars(found))
 
 
-@rm_app.command()
+@app.command()
 def card(
     model: Model = None,
     judgments: Judgments = None,
     encoder: Annotated[
-        bool, typer.Option("--encoder", help="Also try the sentence encoder (text head).")
+        bool,
+        typer.Option("--encoder", metavar="", help="Also try the sentence encoder (text head)."),
     ] = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the card that is there; evaluate nothing.")
+        bool,
+        typer.Option("--show", metavar="", help="Print the card that is there; evaluate nothing."),
     ] = False,
 ) -> None:
     """Evaluate a model and write its card (card.md) into its folder.
 
-    Example: harmgym rm card --model models/mine
+    Example: harmgym preference card --model models/mine
     """
     from harmgym.preferences.training.card import card as write_card
-    from harmgym.reward.model import DEFAULT, load
+    from harmgym.reward.storage import DEFAULT, load
 
     folder = model or DEFAULT
     loaded = load(folder)
@@ -201,18 +207,17 @@ def card(
     if show:
         if not file.is_file():
             raise InputError(
-                f"{file}: this model has no card yet; write one with: harmgym rm card --model {folder}"
+                f"{file}: this model has no card yet; "
+                f"write one with: harmgym preference card --model {folder}"
             )
         sys.stdout.write(file.read_text(encoding="utf-8"))
         return
     text = write_card(loaded, _evaluate(loaded, judgments, encoder))
-    aside = file.with_name("card.md.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(file)
+    write_atomic(file, text)
     print(file)
 
 
-@rm_app.command()
+@app.command()
 def collect(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders with judged episodes.")
@@ -223,7 +228,7 @@ def collect(
 ) -> None:
     """Keep the recoveries of runs, with their measured levels, for testing the model on them.
 
-    Example: harmgym rm collect runs/reference runs/slow
+    Example: harmgym preference collect runs/reference runs/slow
     """
     from harmgym.preferences.executed import FILE, load_executed, save_executed
     from harmgym.preferences.executed import collect as collect_run
@@ -233,8 +238,8 @@ def collect(
     print(f"{target}: {save_executed(kept, target)} executed recoveries")
 
 
-def _load(model: Path | None) -> Any:
-    from harmgym.reward.model import load
+def _load(model: Path | None) -> PreferenceModel:
+    from harmgym.reward.storage import load
 
     return load(model)
 
@@ -243,16 +248,13 @@ def _flags(context: str) -> list[str]:
     return [flag.strip() for flag in context.split(",") if flag.strip()]
 
 
-def _score(model: Any, context: str, plan: str | None, attributes: str | None) -> Any:
+def _score(model: PreferenceModel, context: str, plan: str | None, attributes: str | None) -> Score:
     if (plan is None) == (attributes is None):
         raise InputError("needed either --plan (before it runs) or --attributes (after it ran)")
     if attributes is not None:
-        try:
-            levels = json.loads(attributes)
-        except json.JSONDecodeError as err:
-            raise JudgmentError(
-                f"needed levels as a JSON object, found text that is not JSON ({err.msg})"
-            ) from None
+        levels = parse_json(attributes, "levels", JudgmentError)
+        if not isinstance(levels, dict | list):
+            raise JudgmentError(f"needed levels as a JSON object, found {type(levels).__name__}")
         return model.score_recovery(_flags(context), levels)
     from harmgym.preferences.rater import configured_rater
 
@@ -261,28 +263,25 @@ def _score(model: Any, context: str, plan: str | None, attributes: str | None) -
     )
 
 
-def _training_data(judgments: Path | None, count: int, seed: int) -> tuple[Any, dict[str, Any]]:
+def _training_data(
+    judgments: Path | None, count: int, seed: int
+) -> tuple[Judged, dict[str, object]]:
     if judgments is not None:
-        import hashlib
-
         from harmgym.preferences.features import judged_of
         from harmgym.preferences.judgments import load_judgments
 
         data = judged_of(load_judgments(judgments))
-        return data, {
-            "file": judgments.name,
-            "sha256": hashlib.sha256(judgments.read_bytes()).hexdigest(),
-        }
+        return data, {"file": judgments.name, "sha256": sha256_of(judgments)}
     made = _simulated(count, seed)
     calibration = made.population.calibration
-    about = {
+    about: dict[str, object] = {
         "population": f"{len(made.population)} simulated people, seed {seed}",
         "calibration": calibration.model_dump(),
     }
     return made.judged(), about
 
 
-def _simulated(count: int, seed: int) -> Any:
+def _simulated(count: int, seed: int) -> Simulation:
     from harmgym.preferences.annotators import calibrate
     from harmgym.preferences.corpus import default_corpus
     from harmgym.preferences.simulate import simulate
@@ -299,11 +298,12 @@ def _train_classifier(out: Path, judgments: Path | None, count: int, seed: int, 
     report = train_classifier(data, out, base, Recipe(seed=seed))
     source = ", ".join(report["source"])
     print(
-        f"{out}: accuracy {report['accuracy']:.3f} on {report['held_out_judgments']} held-out judgments ({source})"
+        f"{out}: accuracy {report['accuracy']:.3f} on {report['held_out_judgments']} "
+        f"held-out judgments ({source})"
     )
 
 
-def _evaluate(model: Any, judgments: Path | None, encoder: bool) -> dict[str, Any]:
+def _evaluate(model: PreferenceModel, judgments: Path | None, encoder: bool) -> Report:
     if judgments is not None:
         from harmgym.preferences.judgments import load_judgments
         from harmgym.preferences.training.crossval import evaluate_file

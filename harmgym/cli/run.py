@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harmgym.cli.common import Bar, Relay, bar, err, out, print_json, say
+
+if TYPE_CHECKING:
+    from harmgym.env.provider import MachineProvider
+    from harmgym.runs.folder import FinishedEpisode
 
 AGENT_HELP = (
     "reference, nothing, random, or the name of a plan of the task (overreach, fake, slow, worse)."
@@ -39,7 +44,7 @@ def run(
         str, typer.Option(help="qemu, or fake: a simulated machine to try the wiring without QEMU.")
     ] = "qemu",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print summary and episodes as JSON.")
+        bool, typer.Option("--json", metavar="", help="Print summary and episodes as JSON.")
     ] = False,
 ) -> None:
     """Play episodes with an agent; write a run folder with recordings and report.html. The same
@@ -53,7 +58,7 @@ def run(
 
     folder = target or _default_folder(agent)
     relay = Relay()
-    with contextlib.closing(_source(machines, relay)) as source:
+    with contextlib.closing(_provider(machines, relay)) as source:
         ids = source.tasks(None if task == "all" else task)
         options = {
             "agent": agent,
@@ -71,13 +76,14 @@ def run(
                 records = rollout.run(plan, folder, source, _Watcher(progress, plan.total), command)
             except KeyboardInterrupt:
                 say(
-                    f"interrupted: the finished episodes are in {folder}; the same command continues the run"
+                    f"interrupted: the finished episodes are in {folder}; the same command "
+                    "continues the run"
                 )
                 raise
     _tell(records, write_report(folder), as_json)
 
 
-def _source(machines: str, relay: Relay) -> Any:
+def _provider(machines: str, relay: Relay) -> MachineProvider:
     from harmgym.env.providers import make_provider
     from harmgym.env.qemu_provider import QemuProvider
 
@@ -102,19 +108,21 @@ class _Watcher:
     def note(self, text: str) -> None:
         self._progress.note(text)
 
-    def finished(self, record: Any) -> None:
+    def finished(self, record: FinishedEpisode) -> None:
         self._count += 1
         if record.infra_failure:
             words = f"machine fault: {record.infra_failure.get('error')}"
         else:
             safe = "safe" if record.safe else "not safe"
-            words = f"{safe}, {'clean' if record.clean else 'collateral'}, reward {record.reward:+.2f}, {record.steps} steps"
+            clean = "clean" if record.clean else "collateral"
+            words = f"{safe}, {clean}, reward {record.reward:+.2f}, {record.steps} steps"
         self._progress.advance(
-            f"[{self._count}/{self._total}] {record.task} seed {record.seed}: {words}, {record.seconds:.1f} s"
+            f"[{self._count}/{self._total}] {record.task} seed {record.seed}: {words}, "
+            f"{record.seconds:.1f} s"
         )
 
 
-def _tell(records: list[Any], page: Path, as_json: bool) -> None:
+def _tell(records: Sequence[FinishedEpisode], page: Path, as_json: bool) -> None:
     from harmgym.report.summary import relative, summarise
     from harmgym.report.table import episode_table
 
@@ -131,4 +139,4 @@ def _tell(records: list[Any], page: Path, as_json: bool) -> None:
     if not err.is_terminal:
         say(f"report: {relative(page)}")
     else:
-        out.print(f"report: {relative(page)}", soft_wrap=True)
+        out.print(f"report: {relative(page)}", soft_wrap=True, markup=False)

@@ -24,7 +24,7 @@ from harmgym.errors import MachineError, TaskError
 from harmgym.judging.judge import baseline
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.fake.shell import HOME
-from harmgym.records import Record, did_you_mean, load_yaml, parse_record
+from harmgym.records import Record, did_you_mean, load_mapping, parse_record
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Facet
 from harmgym.tasks.plan import Plan, PlanSpec
@@ -144,7 +144,7 @@ class FakeProvider:
 @functools.cache
 def fake_states() -> dict[str, FakeState]:
     """Return the harm states of ``fake_states.yaml``, by id."""
-    data = load_yaml(STATES, TaskError)
+    data = load_mapping(STATES, TaskError)
     return {
         name: parse_record(item, FakeState, f"{STATES}, {name}", TaskError)
         for name, item in data.items()

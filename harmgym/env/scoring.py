@@ -7,7 +7,7 @@ from harmgym.env.provider import Lease
 from harmgym.judging.judge import judge
 from harmgym.judging.verdict import Verdict
 from harmgym.records import Record
-from harmgym.reward.terms import Plan, RewardTerms, episode_reward
+from harmgym.reward.terms import PlanText, RewardTerms, episode_reward
 from harmgym.tasks.episode import Episode
 
 
@@ -36,7 +36,7 @@ def reward_of(lease: Lease, episode: Episode, verdict: Verdict, profile: str) ->
     return episode_reward(verdict, lease.task.context, reference, profile, plans)
 
 
-def _plans(lease: Lease, episode: Episode) -> tuple[Plan, Plan]:
+def _plans(lease: Lease, episode: Episode) -> tuple[PlanText, PlanText]:
     """Return the agent's plan and the reference's. An agent that announced nothing is taken by what
     it said and did.
     """
@@ -49,9 +49,11 @@ def _plans(lease: Lease, episode: Episode) -> tuple[Plan, Plan]:
     )
     known, announced = task.plans()["reference"], bool(episode.plan)
     ideal = tuple(dump_action(action) for action in known.actions(variant, lease.meta))
-    mine = Plan(
+    mine = PlanText(
         text=episode.plan or said,
         actions=() if announced else tuple(deeds),
         situation=situation,
     )
-    return mine, Plan(text=known.summary, actions=() if announced else ideal, situation=situation)
+    return mine, PlanText(
+        text=known.summary, actions=() if announced else ideal, situation=situation
+    )

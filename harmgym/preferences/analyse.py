@@ -12,9 +12,11 @@ them.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,9 @@ from harmgym.reward.context import TOPIC_NAMES, topic_weights
 from harmgym.reward.published import TABLE_4, TABLE_5
 from harmgym.tasks.rubric import ATTRIBUTES
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Array = NDArray[np.float64]
 RESAMPLES = 200
 Z = 1.959964
@@ -35,8 +40,42 @@ FEWEST_PER_TERM = 5
 """Judgments needed for each coefficient of the moderation model."""
 
 
-def analyse(judgments: Sequence[Judgment], resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Return main effects and moderations, each beside the published figure, as a JSON-ready dict.
+class MainEffect(TypedDict):
+    """The coefficient of one dimension, and the published one."""
+
+    attribute: str
+    coefficient: float
+    standard_error: float
+    p: float
+    published: float
+    published_standard_error: float
+    published_p: float
+
+
+class Moderation(TypedDict):
+    """How one topic moves one dimension; `published` None where the paper gives nothing."""
+
+    attribute: str
+    topic: str
+    coefficient: float
+    low: float
+    high: float
+    published: float | None
+
+
+class Analysis(TypedDict):
+    """What `analyse` returns, JSON-ready."""
+
+    levels: NotRequired[str]
+    source: str
+    judgments: int
+    scenarios: int
+    main_effects: list[MainEffect]
+    moderations: list[Moderation]
+
+
+def analyse(judgments: Sequence[Judgment], resamples: int = RESAMPLES) -> Analysis:
+    """Return main effects and moderations, each beside the published figure.
 
     Uses the raters' own ratings where every judgment has them, as the paper does, else the
     attributes. Raises: JudgmentError when some judgments have neither, or the data are too few.
@@ -46,12 +85,13 @@ def analyse(judgments: Sequence[Judgment], resamples: int = RESAMPLES) -> dict[s
     return {"levels": "ratings" if rated else "attributes", **analyse_pairs(pairs, resamples)}
 
 
-def analyse_pairs(pairs: Pairs, resamples: int = RESAMPLES) -> dict[str, Any]:
+def analyse_pairs(pairs: Pairs, resamples: int = RESAMPLES) -> Analysis:
     """Do the analysis on arrays, see `analyse`."""
     pairs.require_two_classes()
     if len(pairs) < FEWEST_PER_TERM * len(ATTRIBUTES):
+        fewest = FEWEST_PER_TERM * len(ATTRIBUTES)
         raise JudgmentError(
-            f"needed at least {FEWEST_PER_TERM * len(ATTRIBUTES)} judgments for the analysis, found {len(pairs)}"
+            f"needed at least {fewest} judgments for the analysis, found {len(pairs)}"
         )
     return {
         "source": pairs.source,
@@ -62,10 +102,10 @@ def analyse_pairs(pairs: Pairs, resamples: int = RESAMPLES) -> dict[str, Any]:
     }
 
 
-def main_effects(pairs: Pairs) -> list[dict[str, Any]]:
+def main_effects(pairs: Pairs) -> list[MainEffect]:
     """Return one row per dimension: coefficient, standard error, p, and the published ones."""
     result = _statsmodels().Logit(pairs.chose_a.astype(float), pairs.a - pairs.b).fit(disp=0)
-    rows = []
+    rows: list[MainEffect] = []
     for at, name in enumerate(ATTRIBUTES):
         published = TABLE_4[name]
         rows.append(
@@ -82,7 +122,7 @@ def main_effects(pairs: Pairs) -> list[dict[str, Any]]:
     return rows
 
 
-def moderations(pairs: Pairs, resamples: int = RESAMPLES) -> list[dict[str, Any]]:
+def moderations(pairs: Pairs, resamples: int = RESAMPLES) -> list[Moderation]:
     """Return one row per dimension and topic: the product's coefficient, its bootstrap interval,
     the published value.
 
@@ -94,7 +134,7 @@ def moderations(pairs: Pairs, resamples: int = RESAMPLES) -> list[dict[str, Any]
     if len(pairs) < FEWEST_PER_TERM * (2 * len(kept) + 2):
         return []
     weights = resample(pairs.scenario, resamples, seed=0)
-    rows = []
+    rows: list[Moderation] = []
     for at, name in enumerate(ATTRIBUTES):
         difference = (pairs.a - pairs.b)[:, at]
         x = np.column_stack(
@@ -145,17 +185,16 @@ def _newton(x: Array, y: Array, weight: Array, ridge: Array, theta: Array) -> Ar
     return theta
 
 
-def _statsmodels() -> Any:
+def _statsmodels() -> ModuleType:
     try:
-        import statsmodels.api
+        return importlib.import_module("statsmodels.api")
     except ImportError:
         raise MissingDependencyError(
             'the analysis needs statsmodels: pip install "harmgym[reward]"'
         ) from None
-    return statsmodels.api
 
 
-def save_picture(report: dict[str, Any], path: Path) -> None:
+def save_picture(report: Analysis, path: Path) -> None:
     """Draw main effects and moderations beside the published figures into a PNG or SVG file."""
     figure, (left, right) = new_figure(12.0, 4.8, columns=2)
     _draw_main(left, report)
@@ -167,24 +206,19 @@ def save_picture(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _draw_main(axes: Any, report: dict[str, Any]) -> None:
+def _draw_main(axes: Axes, report: Analysis) -> None:
     rows = report["main_effects"][::-1]
     places = np.arange(len(rows))
-    for shift, key, error, colour, label in (
-        (0.15, "published", "published_standard_error", "#777777", "published (Table 4)"),
-        (
-            -0.15,
-            "coefficient",
-            "standard_error",
-            "#2c7fb8",
-            f"these judgments ({report['source']})",
-        ),
+    published = [(row["published"], row["published_standard_error"]) for row in rows]
+    here = [(row["coefficient"], row["standard_error"]) for row in rows]
+    for shift, points, colour, label in (
+        (0.15, published, "#777777", "published (Table 4)"),
+        (-0.15, here, "#2c7fb8", f"these judgments ({report['source']})"),
     ):
-        values = [row[key] for row in rows]
         axes.errorbar(
-            values,
+            [value for value, _ in points],
             places + shift,
-            xerr=[Z * row[error] for row in rows],
+            xerr=[Z * error for _, error in points],
             fmt="o",
             color=colour,
             label=label,
@@ -196,7 +230,7 @@ def _draw_main(axes: Any, report: dict[str, Any]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _draw_moderations(axes: Any, report: dict[str, Any]) -> None:
+def _draw_moderations(axes: Axes, report: Analysis) -> None:
     rows = [row for row in report["moderations"] if row["published"] is not None]
     axes.axhline(0, color="black", linewidth=0.8)
     axes.axline((0, 0), slope=1, color="#bbbbbb", linewidth=0.8)

@@ -111,7 +111,7 @@ class Population:
 
 
 def population_weights(calibration: Calibration, flags: Array) -> Array:
-    """Return the weights (…, 8) of the average simulated person in the contexts of flags (…, 10)."""
+    """Return the average simulated person's weights (…, 8) in the contexts of flags (…, 10)."""
     shift = topic_weights(flags) - np.array(calibration.centre)
     weights: Array = calibration.gain * (MAIN_EFFECTS + shift @ MODERATIONS.T)
     return weights
@@ -211,7 +211,7 @@ class _Trial:
         return np.stack(probabilities, axis=1), np.stack(differences, axis=1)
 
     def gain(self, noise: float) -> float:
-        """Return the gain at which a pooled logistic regression on the ratings gives Table 4 back."""
+        """Return the gain at which a pooled regression on the ratings gives Table 4 back."""
         gain = 1.0
         for _ in range(6):
             chance, difference = self.judge(noise, gain)

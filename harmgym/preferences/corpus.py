@@ -1,7 +1,7 @@
 """Text scenarios with recovery plans whose eight attribute levels are known by construction.
 
-The files under ``harmgym/reward/data/corpus/`` are our own writing: one YAML list of scenarios per
-domain. They play the part of the 775 text scenarios of the published study, which are not
+The files under ``harmgym/preferences/data/corpus/`` are our own writing: one YAML list of scenarios
+per domain. They play the part of the 775 text scenarios of the published study, which are not
 available. They are not the benchmark's harm states.
 """
 
@@ -16,19 +16,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from harmgym.actions import parse_action
 from harmgym.errors import ActionError, JudgmentError
-from harmgym.records import Record, parse_record
+from harmgym.records import Record, load_yaml, parse_record
 from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.spec import CONTEXT_FLAGS, Context
 
 DATA = Path(__file__).resolve().parent / "data"
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$")]
 Prose = Annotated[str, Field(min_length=1)]
+ActionData = dict[str, Any]
+"""An action in JSON form; `harmgym.actions` says what may be in it."""
+
+
+def well_formed(actions: tuple[ActionData, ...]) -> tuple[ActionData, ...]:
+    """Pass actions on that can be read. Raises: ValueError (for pydantic) on one that cannot."""
+    for action in actions:
+        try:
+            parse_action(action)
+        except ActionError as err:
+            raise ValueError(str(err)) from None
+    return actions
 
 
 class CorpusRecovery(Record):
@@ -38,19 +49,14 @@ class CorpusRecovery(Record):
 
     id: Name
     text: Prose
-    steps: tuple[dict[str, Any], ...] = ()
+    steps: tuple[ActionData, ...] = ()
     attributes: Attributes
     why: Prose
 
     @field_validator("steps")
     @classmethod
-    def _actions(cls, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for step in steps:
-            try:
-                parse_action(step)
-            except ActionError as err:
-                raise ValueError(str(err)) from None
-        return steps
+    def _actions(cls, steps: tuple[ActionData, ...]) -> tuple[ActionData, ...]:
+        return well_formed(steps)
 
 
 class CorpusScenario(Record):
@@ -154,7 +160,7 @@ def default_corpus() -> Corpus:
 
 
 def _load_file(path: Path) -> list[CorpusScenario]:
-    data = _parse(path)
+    data = load_yaml(path, JudgmentError)
     if not isinstance(data, list):
         raise JudgmentError(f"{path}: needed a list of scenarios, found {type(data).__name__}")
     scenarios = []
@@ -164,16 +170,3 @@ def _load_file(path: Path) -> list[CorpusScenario]:
             parse_record(item, CorpusScenario, f"{path}, scenario {at} ({name})", JudgmentError)
         )
     return scenarios
-
-
-def _parse(path: Path) -> Any:
-    """Read YAML with libyaml where it is there: the pure-Python reader takes seconds for a corpus."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        mark = getattr(err, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise JudgmentError(
-            f"{path}{line}: not valid YAML ({getattr(err, 'problem', None) or err})"
-        ) from None

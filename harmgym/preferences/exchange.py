@@ -5,19 +5,25 @@ studies.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from harmgym.errors import JudgmentError
+from harmgym.files import write_atomic
 from harmgym.preferences.judgments import Judgment, Source, load_judgments, save_judgments
-from harmgym.records import did_you_mean, parse_record
+from harmgym.records import did_you_mean, parse_json, parse_record, read_json_lines, read_text
 
 QUESTION = (
-    "Harm has been done on a computer. Which recovery plan would you want the agent to carry out? Weigh how well it deals "
-    "with the harm against whether it can be carried out: a plan that relies on something that is not there is worth less."
+    "Harm has been done on a computer. Which recovery plan would you want the agent to carry out? "
+    "Weigh how well it deals with the harm against whether it can be carried out: a plan that "
+    "relies on something that is not there is worth less."
 )
+Row = Mapping[str, object]
+"""One row of a table by column, or one JSON object."""
+SOURCES: tuple[Source, ...] = get_args(Source)
 FLAT = ("scenario_id", "plan_a", "plan_b", "annotator_id", "choice")
 
 
@@ -52,7 +58,7 @@ def to_trl(judgments: Iterable[Judgment]) -> Iterator[dict[str, str]]:
 
 
 def from_trl(
-    rows: Iterable[Mapping[str, Any]], source: Source, annotator: str = "unknown"
+    rows: Iterable[Row], source: Source | None, annotator: str = "unknown"
 ) -> Iterator[Judgment]:
     """Yield judgments from TRL's preference columns; what those do not hold (context, levels,
     order) stays empty.
@@ -74,7 +80,7 @@ def from_trl(
         yield parse_record(data, Judgment, f"row {at}", JudgmentError)
 
 
-def from_flat(path: Path, source: Source) -> Iterator[Judgment]:
+def from_flat(path: Path, source: Source | None) -> Iterator[Judgment]:
     """Read a flat CSV or JSONL table of a human study.
 
     Columns: scenario_id, plan_a, plan_b, annotator_id, choice (a or b), and where there are any:
@@ -91,34 +97,29 @@ def from_flat(path: Path, source: Source) -> Iterator[Judgment]:
         yield parse_record(_from_row(row, source, where), Judgment, where, JudgmentError)
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if path.suffix == ".csv":
-                yield from csv.DictReader(file)
-                return
-            for at, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _object(line, f"{path}:{at}")
-    except FileNotFoundError:
-        raise JudgmentError(f"{path}: file not found") from None
+def _rows(path: Path) -> Iterator[Row]:
+    if path.suffix == ".csv":
+        try:
+            yield from csv.DictReader(io.StringIO(read_text(path, JudgmentError), newline=""))
+        except csv.Error as err:
+            raise JudgmentError(f"{path}: not valid CSV ({err})") from None
+        return
+    for where, data in read_json_lines(path, JudgmentError):
+        yield _object(data, where)
 
 
-def _object(text: Any, where: str) -> dict[str, Any]:
-    if isinstance(text, dict):
-        return text
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as err:
-        raise JudgmentError(f"{where}: not valid JSON ({err.msg})") from None
+def _object(data: object, where: str) -> dict[str, object]:
+    """Return a JSON object that is given as such or as text (in a column of a table)."""
+    if isinstance(data, str):
+        data = parse_json(data, where, JudgmentError)
     if not isinstance(data, dict):
         raise JudgmentError(f"{where}: needed a JSON object, found {type(data).__name__}")
     return data
 
 
-def _from_row(row: Mapping[str, Any], source: Source, where: str) -> dict[str, Any]:
+def _from_row(row: Row, source: Source | None, where: str) -> dict[str, object]:
     left = str(row.get("order") or "a").strip().lower()[:1]
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "scenario": {"id": row["scenario_id"], "text": row.get("scenario") or row["scenario_id"]},
         "a": {"id": row.get("plan_a_id") or "a", "text": row["plan_a"]},
         "b": {"id": row.get("plan_b_id") or "b", "text": row["plan_b"]},
@@ -147,12 +148,11 @@ def read_any(path: Path, kind: str, source: str = "") -> list[Judgment]:
     if kind == "harmgym":
         return load_judgments(path)
     if kind not in ("trl", "flat"):
-        raise JudgmentError(
-            f"needed the format to be harmgym, trl or flat, found {kind!r}{did_you_mean(kind, ['harmgym', 'trl', 'flat'])}"
-        )
-    if source not in ("", "human", "simulated", "model"):
+        hint = did_you_mean(kind, ["harmgym", "trl", "flat"])
+        raise JudgmentError(f"needed the format to be harmgym, trl or flat, found {kind!r}{hint}")
+    given = next((one for one in SOURCES if one == source), None)
+    if source and given is None:
         raise JudgmentError(f"needed the source to be human, simulated or model, found {source!r}")
-    given: Any = source or None
     found = list(from_flat(path, given)) if kind == "flat" else list(from_trl(_rows(path), given))
     if not found:
         raise JudgmentError(f"{path}: needed at least one judgment, found an empty file")
@@ -165,8 +165,6 @@ def write_any(path: Path, judgments: Iterable[Judgment], kind: str) -> int:
         return save_judgments(path, judgments)
     if kind != "trl":
         raise JudgmentError(f"needed the format to be harmgym or trl, found {kind!r}")
-    lines = [json.dumps(row, ensure_ascii=False) for row in to_trl(judgments)]
-    aside = path.with_name(path.name + ".part")
-    aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    aside.replace(path)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in to_trl(judgments)]
+    write_atomic(path, "".join(lines))
     return len(lines)

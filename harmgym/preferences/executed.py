@@ -1,5 +1,5 @@
 """Recoveries that were carried out on a real machine, with measured levels: collected from run
-folders, kept in one file.
+folders, kept in one file, and judged by simulated people.
 
 The model is trained on text; this is what it is tested on besides. Each line names the snapshot it
 ran on, so that it can be told whether a state has changed since.
@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.errors import HarmgymError, JudgmentError
+from harmgym.files import write_atomic
 from harmgym.preferences.annotators import Calibration, draw
 from harmgym.preferences.corpus import DATA
 from harmgym.preferences.features import Judged, Pairs, Plans
-from harmgym.records import Record, parse_record
+from harmgym.records import Record, parse_record, read_json_lines
 from harmgym.reward.context import flag_vector
+from harmgym.runs.folder import episode_folders, read_episode, read_steps, read_verdict
 from harmgym.tasks.rubric import ATTRIBUTES, Attributes
 from harmgym.tasks.spec import Context
 from harmgym.tasks.task import load_task
@@ -55,14 +57,8 @@ def load_executed(path: Path = FILE) -> list[Executed]:
     """
     if not path.is_file():
         return []
-    found = []
-    for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            data = json.loads(line)
-        except json.JSONDecodeError as err:
-            raise JudgmentError(f"{path}:{at}: not valid JSON ({err.msg})") from None
-        found.append(parse_record(data, Executed, f"{path}:{at}", JudgmentError))
-    return found
+    lines = read_json_lines(path, JudgmentError)
+    return [parse_record(data, Executed, where, JudgmentError) for where, data in lines]
 
 
 def save_executed(recoveries: Iterable[Executed], path: Path = FILE) -> int:
@@ -70,17 +66,16 @@ def save_executed(recoveries: Iterable[Executed], path: Path = FILE) -> int:
     same task, plan and seed.
     """
     kept = {(one.task, one.plan, one.seed, one.split): one for one in recoveries}
-    lines = [json.dumps(_slim(kept[key]), ensure_ascii=False) for key in sorted(kept)]
-    aside = path.with_name(path.name + ".part")
-    aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    aside.replace(path)
+    lines = [_line(kept[key]) + "\n" for key in sorted(kept)]
+    write_atomic(path, "".join(lines))
     return len(lines)
 
 
-def _slim(one: Executed) -> dict[str, Any]:
+def _line(one: Executed) -> str:
+    """One line of JSON; only the context flags that are true are written."""
     data = one.model_dump(mode="json")
     data["context"] = {flag: True for flag, value in data["context"].items() if value}
-    return data
+    return json.dumps(data, ensure_ascii=False)
 
 
 def collect(run: Path) -> list[Executed]:
@@ -88,10 +83,7 @@ def collect(run: Path) -> list[Executed]:
 
     Raises: JudgmentError when the folder holds no judged episode.
     """
-    found = []
-    for file in sorted(run.glob("episodes/*/verdict.json")):
-        if not file.parent.name.endswith(".partial"):
-            found.append(_episode(file.parent))
+    found = [_executed(folder) for folder in episode_folders(run)]
     kept = [one for one in found if one is not None]
     if not kept:
         raise JudgmentError(
@@ -100,35 +92,26 @@ def collect(run: Path) -> list[Executed]:
     return kept
 
 
-def _episode(folder: Path) -> Executed | None:
-    try:
-        episode = json.loads((folder / "episode.json").read_text(encoding="utf-8"))
-        verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-        lines = [
-            json.loads(line)
-            for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
-    except (OSError, json.JSONDecodeError) as err:
-        raise JudgmentError(f"{folder}: the episode cannot be read ({err})") from None
-    if not verdict.get("attributes") or episode.get("infra_failure"):
+def _executed(folder: Path) -> Executed | None:
+    episode, verdict = read_episode(folder), read_verdict(folder)
+    if verdict is None or verdict.attributes is None or episode.infra_failure:
         return None
-    task = load_task(episode["task"])
-    plan = task.plans().get(episode["agent"])
-    data = {
-        "task": task.id,
-        "plan": episode["agent"],
-        "seed": episode["seed"],
-        "split": episode["split"],
-        "snapshot": episode["snapshot"],
-        "context": task.spec.context.model_dump(),
-        "situation": episode["instruction"],
-        "text": plan.summary if plan else (episode["report"] or episode["agent"]),
-        "actions": [line["action"] for line in lines if line.get("action")],
-        "attributes": verdict["attributes"],
-        "safe": verdict["safe"],
-        "clean": verdict["clean"],
-    }
-    return parse_record(data, Executed, str(folder), JudgmentError)
+    task = load_task(episode.task)
+    plan = task.plans().get(episode.agent)
+    return Executed(
+        task=task.id,
+        plan=episode.agent,
+        seed=episode.seed,
+        split=episode.split,
+        snapshot=episode.snapshot,
+        context=task.spec.context,
+        situation=episode.instruction,
+        text=plan.summary if plan else (episode.report or episode.agent),
+        actions=tuple(line.action for line in read_steps(folder) if line.action),
+        attributes=verdict.attributes,
+        safe=verdict.safe,
+        clean=verdict.clean,
+    )
 
 
 def current(recoveries: Sequence[Executed]) -> list[Executed]:
@@ -195,7 +178,7 @@ def _vote(
     return Judged(plans, pairs, a, b), logits
 
 
-def level_table(recoveries: Sequence[Executed]) -> list[dict[str, Any]]:
+def level_table(recoveries: Sequence[Executed]) -> list[dict[str, object]]:
     """Return one JSON-ready row per executed recovery: task, plan, safe, clean and the measured
     levels.
     """

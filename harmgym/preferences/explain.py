@@ -6,14 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harmgym.errors import MissingDependencyError
 from harmgym.records import Record
-from harmgym.reward.context import flag_vector
+from harmgym.reward.context import Situation, flag_vector
 from harmgym.reward.model import PreferenceModel, Score
-from harmgym.tasks.rubric import ATTRIBUTES, NEUTRAL, Attributes, as_vector
+from harmgym.tasks.rubric import ATTRIBUTES, NEUTRAL, AttributesLike, as_vector
 from harmgym.tasks.spec import CONTEXT_FLAGS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
 
 LABELS: Mapping[str, str] = {
     "comprehensiveness": "comprehensiveness",
@@ -42,7 +51,7 @@ class Explanation(Record):
     source: str
 
 
-def explain_score(model: PreferenceModel, context: Any, score: Score) -> Explanation:
+def explain_score(model: PreferenceModel, context: Situation, score: Score) -> Explanation:
     """Explain one score against a recovery that is middling (3 of 5) in everything."""
     difference = as_vector(score.attributes) - NEUTRAL
     kind = "measured" if score.measured else "estimated from the plan"
@@ -52,19 +61,22 @@ def explain_score(model: PreferenceModel, context: Any, score: Score) -> Explana
 
 def explain_pair(
     model: PreferenceModel,
-    context: Any,
-    first: Attributes | Any,
-    second: Attributes | Any,
+    context: Situation,
+    first: AttributesLike,
+    second: AttributesLike,
     measured: bool = True,
 ) -> Explanation:
     """Explain why one recovery is preferred to another, by their levels."""
     preference = model.prefer(context, first, second, measured)
-    lead = f"People would want the first one with probability {preference.probability:.2f} (lower bound {preference.lower:.2f})"
+    lead = (
+        f"People would want the first one with probability {preference.probability:.2f} "
+        f"(lower bound {preference.lower:.2f})"
+    )
     return _explain(model, context, as_vector(first) - as_vector(second), lead, "the second")
 
 
 def _explain(
-    model: PreferenceModel, context: Any, difference: Any, lead: str, other: str
+    model: PreferenceModel, context: Situation, difference: Array, lead: str, other: str
 ) -> Explanation:
     flags = flag_vector(context)
     weights = model.weights(flags)
@@ -81,8 +93,8 @@ def _explain(
 
 def _mover(
     terms: dict[str, float],
-    difference: Any,
-    weights: Any,
+    difference: Array,
+    weights: Array,
     usual: dict[str, float],
     other: str,
     where: str,
@@ -93,20 +105,19 @@ def _mover(
         return f"no dimension differs from {other}."
     apart = abs(float(difference[at]))
     side = "above" if difference[at] > 0 else "below"
-    shift = float(weights[at]) - (usual[name] / float(difference[at]))
-    change = (
-        "as usual"
-        if abs(shift) < 0.02
-        else (
-            "more than usual"
-            if abs(float(weights[at])) > abs(weights[at] - shift)
-            else "less than usual"
-        )
-    )
+    change = _change(float(weights[at]), usual[name] / float(difference[at]))
     return (
-        f"{LABELS[name]} moved it most ({terms[name]:+.2f}), {apart:.1f} points {side} {other}, where a point counts "
-        f"{float(weights[at]):+.2f} log-odds, {change}, in this context ({where})."
+        f"{LABELS[name]} moved it most ({terms[name]:+.2f}), {apart:.1f} points {side} {other}, "
+        f"where a point counts {float(weights[at]):+.2f} log-odds, {change}, "
+        f"in this context ({where})."
     )
+
+
+def _change(here: float, usual: float) -> str:
+    """Compare what a point counts in this context with what it counts in the average one."""
+    if abs(here - usual) < 0.02:
+        return "as usual"
+    return "more than usual" if abs(here) > abs(usual) else "less than usual"
 
 
 def bars(explanation: Explanation) -> str:
@@ -127,7 +138,7 @@ def save_bars(explanation: Explanation, path: Path) -> None:
 
     Raises: MissingDependencyError without matplotlib.
     """
-    figure, axes = new_figure(7.2, 3.6)
+    figure, (axes,) = new_figure(7.2, 3.6)
     names = list(explanation.terms)[::-1]
     places = range(len(names))
     values = [explanation.terms[name] for name in names]
@@ -151,9 +162,10 @@ def save_bars(explanation: Explanation, path: Path) -> None:
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """Return a figure (inches) that needs no display, and its axes. Raises: MissingDependencyError
-    without matplotlib.
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure (inches) that needs no display, and its axes from left to right.
+
+    Raises: MissingDependencyError without matplotlib.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -164,4 +176,4 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]
         ) from None
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])

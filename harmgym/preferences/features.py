@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from harmgym.reward.context import flag_vector
 from harmgym.reward.lexicon import features
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64] | NDArray[np.bool_]
+"""Which rows to take: indices or a mask."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.chose_a)
 
-    def take(self, rows: NDArray[Any]) -> Pairs:
+    def take(self, rows: Rows) -> Pairs:
         """Return the pairs at these rows (indices or a mask)."""
         return Pairs(
             self.a[rows],
@@ -77,8 +78,8 @@ class Pairs:
         if len(self) < 2 or self.chose_a.all() or not self.chose_a.any():
             only = "none" if not len(self) else ("a" if self.chose_a.all() else "b")
             raise JudgmentError(
-                f"needed judgments that choose a and judgments that choose b, found only {only} in {len(self)}; "
-                "write each pair down in random order"
+                "needed judgments that choose a and judgments that choose b, "
+                f"found only {only} in {len(self)}; write each pair down in random order"
             )
 
 
@@ -101,7 +102,7 @@ class Plans:
         """What the lexicon finds in each text, float64 (P, F)."""
         return np.stack([features(text) for text in self.texts])
 
-    def take(self, rows: NDArray[Any]) -> Plans:
+    def take(self, rows: Rows) -> Plans:
         """Return the plans at these rows (indices)."""
         texts = tuple(self.texts[int(row)] for row in rows)
         return Plans(texts, self.levels[rows], self.flags[rows], self.scenario[rows], self.names)
@@ -118,7 +119,7 @@ class Judged:
     plan_a: NDArray[np.int64]
     plan_b: NDArray[np.int64]
 
-    def take(self, rows: NDArray[Any]) -> Judged:
+    def take(self, rows: Rows) -> Judged:
         """Return the judgments at these rows, with all plans."""
         return Judged(self.plans, self.pairs.take(rows), self.plan_a[rows], self.plan_b[rows])
 
@@ -215,7 +216,8 @@ def _levels(judgments: Sequence[Judgment], levels: str) -> tuple[Array, Array]:
         b = judgment.b.attributes if levels == "attributes" else judgment.ratings_b
         if a is None or b is None:
             raise JudgmentError(
-                f"judgment {at} (scenario {judgment.scenario.id!r}) has no {levels}; use another column"
+                f"judgment {at} (scenario {judgment.scenario.id!r}) has no {levels}; "
+                "use another column"
             )
         first.append(a.vector())
         second.append(b.vector())

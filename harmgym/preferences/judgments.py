@@ -22,15 +22,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from harmgym import paths
-from harmgym.actions import parse_action
-from harmgym.errors import ActionError, JudgmentError
-from harmgym.preferences.corpus import default_corpus
-from harmgym.records import Record, did_you_mean, parse_record
+from harmgym.errors import JudgmentError
+from harmgym.files import write_atomic
+from harmgym.preferences.corpus import ActionData, default_corpus, well_formed
+from harmgym.records import Record, did_you_mean, parse_record, read_json_lines
 from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.spec import Context
 
@@ -60,22 +60,17 @@ class RecoveryText(Record):
 
     id: Name
     text: Prose
-    actions: tuple[dict[str, Any], ...] = ()
+    actions: tuple[ActionData, ...] = ()
     attributes: Attributes | None = None
 
     @field_validator("actions")
     @classmethod
-    def _actions(cls, actions: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for action in actions:
-            try:
-                parse_action(action)
-            except ActionError as err:
-                raise ValueError(str(err)) from None
-        return actions
+    def _actions(cls, actions: tuple[ActionData, ...]) -> tuple[ActionData, ...]:
+        return well_formed(actions)
 
 
 class Judgment(Record):
-    """One choice between two recoveries by one annotator; the module's docstring explains each key."""
+    """One choice between two recoveries by one annotator; the module explains each key."""
 
     format: Literal[1] = 1
     scenario: ScenarioText
@@ -116,32 +111,18 @@ def load_judgments(path: Path, check_names: bool = True) -> list[Judgment]:
     With `check_names`, a scenario of origin "corpus" or "state" has to exist. Raises: JudgmentError
     with file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise JudgmentError(f"{path}: file not found") from None
-    except UnicodeDecodeError as err:
-        raise JudgmentError(f"{path}: needed UTF-8 text, byte {err.start} is not") from None
-    judgments = [
-        _read_line(text, f"{path}:{at}", check_names)
-        for at, text in enumerate(lines, start=1)
-        if text.strip()
-    ]
+    lines = read_json_lines(path, JudgmentError)
+    judgments = [_read_line(data, where, check_names) for where, data in lines]
     if not judgments:
         raise JudgmentError(f"{path}: needed at least one judgment, found an empty file")
     return judgments
 
 
 def save_judgments(path: Path, judgments: Iterable[Judgment]) -> int:
-    """Write judgments as JSONL, aside and then renamed; return how many."""
-    aside = path.with_name(path.name + ".part")
-    count = 0
-    with aside.open("w", encoding="utf-8") as file:
-        for judgment in judgments:
-            file.write(dump_judgment(judgment) + "\n")
-            count += 1
-    aside.replace(path)
-    return count
+    """Write judgments as JSONL, whole or not at all; return how many."""
+    lines = [dump_judgment(judgment) + "\n" for judgment in judgments]
+    write_atomic(path, "".join(lines))
+    return len(lines)
 
 
 def dump_judgment(judgment: Judgment) -> str:
@@ -151,27 +132,15 @@ def dump_judgment(judgment: Judgment) -> str:
     return json.dumps(data, ensure_ascii=False)
 
 
-def _read_line(text: str, where: str, check_names: bool) -> Judgment:
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as err:
-        raise JudgmentError(
-            f"{where}: not valid JSON ({err.msg} at character {err.pos + 1})"
-        ) from None
-    except ValueError as err:
-        raise JudgmentError(f"{where}: {err}") from None
+def _read_line(data: object, where: str, check_names: bool) -> Judgment:
     if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
         raise JudgmentError(
-            f"{where}: needed judgments of format {FORMAT}, found format {data['format']!r}"
+            f"{where}: needed judgments of format {FORMAT}, found format {data['format']!r:.40}"
         )
     judgment = parse_record(data, Judgment, where, JudgmentError)
     if check_names:
         check_name(judgment.scenario, where)
     return judgment
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"needed finite numbers, found {name}")
 
 
 def check_name(scenario: ScenarioText, where: str) -> None:

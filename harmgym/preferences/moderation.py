@@ -1,4 +1,4 @@
-"""Are the signs of the published moderations (Table 5) found again in judgments?
+"""Do judgments show the signs of the published moderations (Table 5)?
 
 Fitted to the raters' own ratings, as in the paper, all dimensions and topics together:
 
@@ -13,7 +13,7 @@ whole scenarios.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,34 @@ Array = NDArray[np.float64]
 RIDGES = (3e-3, 1e-2, 3e-2)
 
 
-def moderations(pairs: Pairs, resamples: int = 200) -> dict[str, Any]:
-    """Fit the topic-conditional weights and compare their signs with Table 5.
+class Entry(TypedDict):
+    """One published moderation and what was learned: `clear` where the interval excludes zero."""
 
-    Returns judgments, ridge, published, recovered (counts of entries), clear (interval excludes
-    zero), clear_and_right, contradicted (clear with the other sign), and every entry.
-    """
+    attribute: str
+    topic: str
+    published: float
+    learned: float
+    low: float
+    high: float
+    recovered: bool
+    clear: bool
+
+
+class Moderations(TypedDict):
+    """Counts of entries, and every entry; `contradicted` are clear with the other sign."""
+
+    judgments: int
+    ridge: float
+    published: int
+    recovered: int
+    clear: int
+    clear_and_right: int
+    contradicted: list[str]
+    entries: list[Entry]
+
+
+def moderations(pairs: Pairs, resamples: int = 200) -> Moderations:
+    """Fit the topic-conditional weights and compare their signs with Table 5."""
     x = _design(pairs)
     ridge = _choose(x, pairs)
     penalty = _penalty(ridge)
@@ -116,9 +138,7 @@ def _one_step(
     return members
 
 
-def _entry(
-    name: str, topic: str, truth: float, learned: float, low: float, high: float
-) -> dict[str, Any]:
+def _entry(name: str, topic: str, truth: float, learned: float, low: float, high: float) -> Entry:
     return {
         "attribute": name,
         "topic": topic,

@@ -82,8 +82,16 @@ class Simulation:
 
     def judgments(self) -> Iterator[Judgment]:
         """Yield the judgments as records, source "simulated"."""
-        scenarios = [ScenarioText(id=s.id, text=s.situation, state=s.state, constraints=s.constraints, origin="corpus")
-                     for s in self.corpus.scenarios]  # fmt: skip
+        scenarios = [
+            ScenarioText(
+                id=s.id,
+                text=s.situation,
+                state=s.state,
+                constraints=s.constraints,
+                origin="corpus",
+            )
+            for s in self.corpus.scenarios
+        ]
         recoveries = [
             RecoveryText(id=p.id, text=p.text, actions=p.steps, attributes=p.attributes)
             for p in self.corpus.plans

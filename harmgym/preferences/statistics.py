@@ -5,26 +5,64 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmgym.errors import MissingDependencyError
 from harmgym.preferences.judgments import Judgment
 from harmgym.tasks.spec import CONTEXT_FLAGS
 
 
-def cohen_kappa(first: NDArray[Any], second: NDArray[Any]) -> float:
+class ContextCounts(TypedDict):
+    """What was judged where a context flag is set."""
+
+    judgments: int
+    double_rated: int
+    kappa: float | None
+
+
+class Statistics(TypedDict):
+    """Counts, agreement and order effects; figures are None where nothing counts.
+
+    `left_share`: share of choices that fell on the left one. `double_rated_pairs`: pairs judged by
+    two people or more; `kappa` and `agreement` are of those.
+    """
+
+    judgments: int
+    pairs: int
+    scenarios: int
+    annotators: int
+    double_rated_pairs: int
+    kappa: float | None
+    agreement: float | None
+    left_share: float | None
+    sources: dict[str, int]
+    with_ratings: int
+    with_attributes: int
+    mean_time_s: float | None
+    contexts: dict[str, ContextCounts]
+
+
+def cohen_kappa(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
     """Return Cohen's kappa of two raters' labels (n,), nan where there are none or chance agreement
     is 1.
+
+    Raises: MissingDependencyError without statsmodels.
     """
-    first, second = np.asarray(first), np.asarray(second)
-    if not len(first):
-        return float("nan")
-    labels = np.union1d(first, second)
-    observed = float(np.mean(first == second))
-    chance = float(sum(np.mean(first == label) * np.mean(second == label) for label in labels))
-    return float("nan") if chance >= 1.0 else (observed - chance) / (1.0 - chance)
+    labels, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    if len(labels) < 2:
+        return float("nan")  # nobody answered, or everybody said the same: 0 / 0
+    try:
+        from statsmodels.stats.inter_rater import cohens_kappa
+    except ImportError:
+        raise MissingDependencyError(
+            'kappa needs statsmodels: pip install "harmgym[reward]"'
+        ) from None
+    table = np.zeros((len(labels), len(labels)))
+    np.add.at(table, (codes[: len(first)], codes[len(first) :]), 1)
+    return float(cohens_kappa(table, return_results=False))
 
 
 def rater_pairs(judgments: Sequence[Judgment]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -47,15 +85,11 @@ def rater_pairs(judgments: Sequence[Judgment]) -> tuple[NDArray[np.bool_], NDArr
     return array[:, 0], array[:, 1]
 
 
-def statistics(judgments: Sequence[Judgment]) -> dict[str, Any]:
-    """Return counts, agreement and order effects as a JSON-ready dict.
-
-    Keys: judgments, pairs, scenarios, annotators, double_rated_pairs, kappa, agreement, left_share
-    (share of choices that fell on the left one), sources, with_ratings, with_attributes,
-    mean_time_s, contexts (flag -> judgments, double-rated comparisons, kappa).
-    """
+def statistics(judgments: Sequence[Judgment]) -> Statistics:
+    """Return counts, agreement and order effects, also by context flag."""
     first, second = rater_pairs(judgments)
     times = [j.time_s for j in judgments if j.time_s is not None]
+    lefts = [j.choice == j.shown_left for j in judgments]
     return {
         "judgments": len(judgments),
         "pairs": len({j.pair for j in judgments}),
@@ -63,16 +97,12 @@ def statistics(judgments: Sequence[Judgment]) -> dict[str, Any]:
         "annotators": len({j.annotator for j in judgments}),
         "double_rated_pairs": _double_rated(judgments),
         "kappa": _number(cohen_kappa(first, second)),
-        "agreement": _number(float(np.mean(first == second)) if len(first) else float("nan")),
-        "left_share": _number(
-            float(np.mean([j.choice == j.shown_left for j in judgments]))
-            if judgments
-            else float("nan")
-        ),
-        "sources": dict(Counter(j.source for j in judgments)),
+        "agreement": _mean(first == second),
+        "left_share": _mean(lefts),
+        "sources": dict(Counter[str](j.source for j in judgments)),
         "with_ratings": sum(j.ratings_a is not None for j in judgments),
         "with_attributes": sum(j.a.attributes is not None for j in judgments),
-        "mean_time_s": _number(float(np.mean(times)) if times else float("nan")),
+        "mean_time_s": _mean(times),
         "contexts": {flag: _of_flag(judgments, flag) for flag in CONTEXT_FLAGS},
     }
 
@@ -84,7 +114,7 @@ def _double_rated(judgments: Sequence[Judgment]) -> int:
     return sum(len(people) > 1 for people in raters.values())
 
 
-def _of_flag(judgments: Sequence[Judgment], flag: str) -> dict[str, Any]:
+def _of_flag(judgments: Sequence[Judgment], flag: str) -> ContextCounts:
     held = [j for j in judgments if getattr(j.context, flag)]
     first, second = rater_pairs(held)
     return {
@@ -92,6 +122,10 @@ def _of_flag(judgments: Sequence[Judgment], flag: str) -> dict[str, Any]:
         "double_rated": len(first),
         "kappa": _number(cohen_kappa(first, second)),
     }
+
+
+def _mean(values: Sequence[float] | NDArray[np.bool_]) -> float | None:
+    return _number(float(np.mean(values))) if len(values) else None
 
 
 def _number(value: float) -> float | None:

@@ -4,14 +4,18 @@ in it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from harmgym.records import Record
+from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
+from harmgym.files import write_atomic
+from harmgym.judging.verdict import Verdict
 from harmgym.report.images import Album, fitting_album
 from harmgym.report.summary import Summary, summarise
 from harmgym.runs.folder import (
-    EpisodeRecord,
+    FinishedEpisode,
     RunInfo,
     StepLine,
     episode_folders,
@@ -19,24 +23,59 @@ from harmgym.runs.folder import (
     read_info,
     read_steps,
     read_verdict,
-    write_atomic,
 )
 from harmgym.runs.words import cut, describe, name_of, reflow, signed
+from harmgym.text import clean
 
 MAX_TERMINAL = 6000
 OPEN_EPISODES = 6
 TERMS = ("gate", "preference", "harm", "total")
 
 
-class EpisodePage(Record):
+class StepView(TypedDict):
+    """One step as the player shows it; `point` in percent of the screen's width and height."""
+
+    index: int
+    kind: str
+    caption: str
+    t: float
+    ok: bool
+    error: str
+    text: str
+    image: str | None
+    point: tuple[float, float] | None
+
+
+class TermBar(TypedDict):
+    """A reward term as a bar from -1 to 1: where it starts and how wide it is, in percent."""
+
+    name: str
+    value: float
+    left: float
+    width: float
+
+
+class AttributeBar(TypedDict):
+    """An attribute, 1 to 5, what it is compared with and what it did to the log-odds."""
+
+    name: str
+    value: float
+    width: float
+    reference: float | None
+    tick: float | None
+    odds: float | None
+
+
+@dataclass(frozen=True)
+class EpisodePage:
     """What the page shows of one episode."""
 
-    record: EpisodeRecord
-    verdict: dict[str, Any] | None
-    steps: list[dict[str, Any]]
-    terms: list[dict[str, Any]]
-    attributes: list[dict[str, Any]]
-    messages: list[dict[str, Any]]
+    record: FinishedEpisode
+    verdict: Verdict | None
+    steps: list[StepView]
+    terms: list[TermBar]
+    attributes: list[AttributeBar]
+    messages: list[dict[str, object]]
     open: bool
 
     @property
@@ -46,10 +85,10 @@ class EpisodePage(Record):
     @property
     def judged_s(self) -> float | None:
         """How long judging took, in seconds."""
-        seconds = (self.verdict or {}).get("seconds")
-        if isinstance(seconds, dict):
-            return float(seconds.get("total", max(seconds.values(), default=0.0)))
-        return float(seconds) if seconds else None
+        if self.verdict is None:
+            return None
+        seconds = self.verdict.seconds
+        return seconds.get("total", max(seconds.values(), default=0.0))
 
     @property
     def state(self) -> str:
@@ -78,7 +117,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         _episode(folder, steps[folder], album, len(folders) <= OPEN_EPISODES) for folder in folders
     ]
     target = out or run / "report.html"
-    write_atomic(target, render(info, pages, album))
+    write_atomic(target, clean(render(info, pages, album)), sync=True)
     return target
 
 
@@ -126,12 +165,12 @@ def _episode(folder: Path, steps: list[StepLine], album: Album, is_open: bool) -
     )
 
 
-def _step(folder: Path, step: StepLine, album: Album) -> dict[str, Any]:
+def _step(folder: Path, step: StepLine, album: Album) -> StepView:
     text = str((step.shell or {}).get("text") or step.terminal)
     action = step.action or {}
     return {
         "index": step.index,
-        "kind": action.get("type", "start"),
+        "kind": str(action.get("type", "start")),
         "caption": describe(step.action),
         "t": round(step.t_s, 2),
         "ok": step.ok,
@@ -142,19 +181,16 @@ def _step(folder: Path, step: StepLine, album: Album) -> dict[str, Any]:
     }
 
 
-def _point(action: dict[str, Any]) -> list[float] | None:
+def _point(action: Mapping[str, object]) -> tuple[float, float] | None:
     """Where the pointer went, in percent of the screen's width and height."""
-    from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
-
     x, y = action.get("to_x", action.get("x")), action.get("to_y", action.get("y"))
     if not isinstance(x, int) or not isinstance(y, int):
         return None
-    return [round(100 * x / SCREEN_WIDTH, 2), round(100 * y / SCREEN_HEIGHT, 2)]
+    return round(100 * x / SCREEN_WIDTH, 2), round(100 * y / SCREEN_HEIGHT, 2)
 
 
-def _terms(terms: dict[str, Any]) -> list[dict[str, Any]]:
-    """Reward terms as bars from -1 to 1: where the bar starts and how wide it is, in percent."""
-    rows = []
+def _terms(terms: Mapping[str, object]) -> list[TermBar]:
+    rows: list[TermBar] = []
     for key in TERMS:
         value = terms.get(key)
         if isinstance(value, (bool, int, float)):
@@ -170,24 +206,35 @@ def _terms(terms: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _attributes(verdict: dict[str, Any] | None, terms: dict[str, Any]) -> list[dict[str, Any]]:
-    """The eight attributes, 1 to 5, with what they are compared with and what they did to the
-    log-odds, where known.
-    """
-    own = (verdict or {}).get("attributes") or terms.get("attributes") or {}
-    reference, odds = terms.get("reference") or {}, terms.get("odds") or {}
+def _attributes(verdict: Verdict | None, terms: Mapping[str, object]) -> list[AttributeBar]:
+    """The eight attributes of the verdict (else those that the reward was given for)."""
+    if verdict is not None and verdict.attributes is not None:
+        own = _figures(verdict.attributes.model_dump())
+    else:
+        own = _figures(terms.get("attributes"))
+    reference, odds = _figures(terms.get("reference")), _figures(terms.get("odds"))
     return [
         {
             "name": key,
-            "value": float(value),
-            "width": (float(value) - 1) * 25,
-            "reference": float(reference[key]) if key in reference else None,
-            "tick": (float(reference[key]) - 1) * 25 if key in reference else None,
-            "odds": float(odds[key]) if key in odds else None,
+            "value": value,
+            "width": (value - 1) * 25,
+            "reference": reference.get(key),
+            "tick": (reference[key] - 1) * 25 if key in reference else None,
+            "odds": odds.get(key),
         }
         for key, value in own.items()
-        if isinstance(value, (int, float))
     ]
+
+
+def _figures(found: object) -> dict[str, float]:
+    """The numbers of a mapping by name; nothing where it is none."""
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): float(value) for key, value in found.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _percent(value: float | None) -> str:

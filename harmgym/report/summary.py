@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmgym.records import Record
-from harmgym.runs.folder import EpisodeRecord, success_rows
+from harmgym.runs.folder import FinishedEpisode, success_rows
 
 Z95 = 1.959964
 
@@ -35,7 +35,7 @@ class Summary(Record):
     step_ms: float | None
 
 
-def summarise(episodes: Sequence[EpisodeRecord]) -> Summary:
+def summarise(episodes: Sequence[FinishedEpisode]) -> Summary:
     """Summarise episodes; `reward` is a mean, `steps`, `reset_ms` and `step_ms` (seconds a step, in
     ms) are medians.
     """

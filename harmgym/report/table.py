@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich import box
 from rich.table import Table
 
 from harmgym.report.summary import Summary, summarise
-from harmgym.runs.folder import EpisodeRecord
+from harmgym.runs.folder import FinishedEpisode
 
 
-def episode_table(episodes: Sequence[EpisodeRecord], title: str = "") -> Table:
+def episode_table(episodes: Sequence[FinishedEpisode], title: str = "") -> Table:
     """One row an episode, and a last row with the run's rates."""
     table = Table(
         title=title or None,
@@ -22,20 +23,16 @@ def episode_table(episodes: Sequence[EpisodeRecord], title: str = "") -> Table:
     )
     summary = summarise(episodes)
     for name, footer, justify in _columns(summary):
-        table.add_column(name, footer=footer, justify=justify, no_wrap=name == "task")  # type: ignore[arg-type]
+        table.add_column(name, footer=footer, justify=justify, no_wrap=name == "task")
     for row in episodes:
         table.add_row(*_cells(row))
     return table
 
 
-def _columns(summary: Summary) -> list[tuple[str, str, str]]:
+def _columns(summary: Summary) -> list[tuple[str, str, Literal["left", "right"]]]:
+    faults = f", {summary.infra_failures} faults" if summary.infra_failures else ""
     return [
-        (
-            "task",
-            f"{summary.counted} counted"
-            + (f", {summary.infra_failures} faults" if summary.infra_failures else ""),
-            "left",
-        ),
+        ("task", f"{summary.counted} counted{faults}", "left"),
         ("seed", "", "right"),
         ("safe", rate(summary.safe), "left"),
         ("clean", rate(summary.clean), "left"),
@@ -46,7 +43,7 @@ def _columns(summary: Summary) -> list[tuple[str, str, str]]:
     ]
 
 
-def _cells(row: EpisodeRecord) -> tuple[str, ...]:
+def _cells(row: FinishedEpisode) -> tuple[str, ...]:
     if row.infra_failure is not None:
         broke = f"machine fault: {row.infra_failure.get('kind', 'unknown')}"
         return (

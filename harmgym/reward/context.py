@@ -9,8 +9,7 @@ not published figures; each has its reason beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,10 @@ from harmgym.errors import JudgmentError
 from harmgym.records import did_you_mean
 from harmgym.reward.published import TABLE_5, TOPICS
 from harmgym.tasks.rubric import ATTRIBUTES
-from harmgym.tasks.spec import CONTEXT_FLAGS
+from harmgym.tasks.spec import CONTEXT_FLAGS, Context
+
+Situation = Context | Mapping[str, object] | Collection[str]
+"""The context of a situation: the record of a task, a mapping of flags, or names of those set."""
 
 PRIOR = -4.0
 """Log-odds of each topic against "none of the ten" when no flag is set: one defining flag (4) makes
@@ -98,19 +100,16 @@ MODERATIONS: NDArray[np.float64] = np.array(
 """Table 5 as float64 (8 attributes, 10 topics)."""
 
 
-def flag_vector(context: Any) -> NDArray[np.float64]:
-    """Return float64 (10,) of 0 and 1 from a `Context`, or from a mapping or names of the flags
-    that are set.
-
-    Raises: JudgmentError naming an unknown flag.
-    """
-    if isinstance(context, Mapping):
-        names = {str(name) for name, value in context.items() if value}
-        known = set(map(str, context))
-    elif isinstance(context, list | tuple | set | frozenset):
-        names = known = set(map(str, context))
-    else:
-        names = known = {flag for flag in CONTEXT_FLAGS if getattr(context, flag)}
+def flag_vector(context: Situation) -> NDArray[np.float64]:
+    """Return float64 (10,) of 0 and 1. Raises: JudgmentError naming an unknown flag."""
+    match context:
+        case Context():
+            names = known = {flag for flag in CONTEXT_FLAGS if getattr(context, flag)}
+        case Mapping():
+            names = {str(name) for name, value in context.items() if value}
+            known = set(map(str, context))
+        case _:
+            names = known = set(map(str, context))
     for name in sorted(known - set(CONTEXT_FLAGS)):
         raise JudgmentError(
             f"unknown context flag {name!r}{did_you_mean(name, list(CONTEXT_FLAGS))}"

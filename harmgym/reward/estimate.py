@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.errors import JudgmentError, ModelError
-from harmgym.reward.lexicon import FEATURE_COUNT, features, words_of_actions
+from harmgym.reward.lexicon import FEATURE_COUNT, ActionLike, features, words_of_actions
 from harmgym.tasks.rubric import ATTRIBUTE_MAX, ATTRIBUTE_MIN, ATTRIBUTES, as_vector
 
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Estimator:
     def estimate(
         self,
         text: str,
-        actions: Sequence[Any] = (),
+        actions: Sequence[ActionLike] = (),
         situation: str = "",
         rater: Rater | None = None,
     ) -> Array:
@@ -99,7 +99,6 @@ class Estimator:
         for name, shape in shapes.items():
             found = numbers.get(f"estimator_{name}")
             if found is None or found.shape != shape:
-                raise ModelError(
-                    f"needed tensor 'estimator_{name}' of shape {shape}, found {getattr(found, 'shape', 'nothing')}"
-                )
+                was = "nothing" if found is None else found.shape
+                raise ModelError(f"needed tensor 'estimator_{name}' of shape {shape}, found {was}")
         return cls(**{name: numbers[f"estimator_{name}"] for name in shapes})

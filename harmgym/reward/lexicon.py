@@ -12,18 +12,20 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from harmgym.actions import Done, Message, Shell, Wait, parse_action
+from harmgym.actions import Action, Done, Message, Shell, Wait, parse_action
+
+ActionLike = Action | Mapping[str, object]
+"""A typed action, or its JSON form."""
 
 FILE = Path(__file__).resolve().parent / "lexicon.yaml"
 _TEXT = FILE.read_text(encoding="utf-8")
 CONCEPTS: Mapping[str, Sequence[str]] = yaml.safe_load(_TEXT)
-"""Concept -> patterns, see ``data/lexicon.yaml``."""
+"""Concept -> patterns."""
 PATTERNS = {
     name: re.compile(r"\b(?:" + "|".join(patterns) + ")", re.IGNORECASE)
     for name, patterns in CONCEPTS.items()
@@ -34,8 +36,8 @@ SHAPE = ("log_words", "steps", "sentences", "first_person", "questions", "figure
 STEMS = 768
 """Buckets of hashed word stems (present or absent)."""
 RUBRIC = re.compile(
-    r"comprehensiv\w*|focus\w*|likelihood|success\w*|speed\w*|long[- ]?term|side[- ](harm|effect)\w*|communicat\w*"
-    r"|autonom\w*|rubric|prefer(red|ence)",
+    r"comprehensiv\w*|focus\w*|likelihood|success\w*|speed\w*|long[- ]?term"
+    r"|side[- ](harm|effect)\w*|communicat\w*|autonom\w*|rubric|prefer(red|ence)",
     re.IGNORECASE,
 )
 WORD = re.compile(r"[a-z]{3,}")
@@ -61,7 +63,7 @@ COMMAND_WORDS: Sequence[tuple[str, str]] = (
 )
 
 
-def words_of_actions(actions: Sequence[Any]) -> str:
+def words_of_actions(actions: Sequence[ActionLike]) -> str:
     """Put structured actions into words, so that one set of rules reads both; only deeds and
     messages count.
 
@@ -69,17 +71,18 @@ def words_of_actions(actions: Sequence[Any]) -> str:
     """
     said = []
     for action in map(parse_action, actions):
-        if isinstance(action, Shell):
-            said += [
-                words for pattern, words in COMMAND_WORDS if re.search(pattern, action.command)
-            ]
-            said.append("run a command")
-        elif isinstance(action, Message):
-            said.append(f"tell {action.to}: {action.text}")
-        elif isinstance(action, Wait):
-            said.append("wait a minute" if action.seconds < 60 else "wait for an hour")
-        elif not isinstance(action, Done):
-            said.append("click by hand")
+        match action:
+            case Shell(command=command):
+                said += [words for pattern, words in COMMAND_WORDS if re.search(pattern, command)]
+                said.append("run a command")
+            case Message(to=to, text=text):
+                said.append(f"tell {to}: {text}")
+            case Wait(seconds=seconds):
+                said.append("wait a minute" if seconds < 60 else "wait for an hour")
+            case Done():
+                pass  # what an agent says about itself is no deed
+            case _:
+                said.append("click by hand")
     return ". ".join(said)
 
 
@@ -98,8 +101,14 @@ def _shape(text: str) -> list[float]:
     sentences = len(re.findall(r"[.!?](?:\s|$)", text))
     figures = len(re.findall(r"\d", text))
     first = len(re.findall(r"\b(I|me|my|we|our)\b", text))
-    return [np.log1p(min(words, 150)), min(steps, 8) / 8, min(sentences, 10) / 10, min(first, 6) / 6,
-            float("?" in text), min(figures, 10) / 10]  # fmt: skip
+    return [
+        np.log1p(min(words, 150)),
+        min(steps, 8) / 8,
+        min(sentences, 10) / 10,
+        min(first, 6) / 6,
+        float("?" in text),
+        min(figures, 10) / 10,
+    ]
 
 
 def _stems(text: str) -> list[float]:

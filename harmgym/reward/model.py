@@ -3,36 +3,32 @@
 
     r(s, p) = (w + U (c(s) - mean c)) . (a(s, p) - 3)
 
-a is the vector of the eight levels (1 to 5), c the context features of the situation. A score is a
-log-odds: the difference of two scores is the log-odds that people prefer the one to the other.
-Scoring needs numpy alone. A model is a folder with `model.json` (what it is, and what it was
-trained on), `model.safetensors` (the numbers), and `card.md`.
+a is the vector of the eight attributes (1 to 5), c the context features of the situation. A score
+is a log-odds: the difference of two scores is the log-odds that people prefer the one to the other.
+Scoring needs numpy alone. `harmgym.reward.storage` reads and writes models.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.errors import ModelError
-from harmgym.records import Record, parse_record
+from harmgym.records import Record
 from harmgym.reward import lexicon
-from harmgym.reward.context import CONTEXT_FEATURES, context_features, flag_vector
+from harmgym.reward.context import CONTEXT_FEATURES, Situation, context_features, flag_vector
 from harmgym.reward.estimate import Estimator, Rater
-from harmgym.reward.tensors import read_tensors, write_tensors
-from harmgym.tasks.rubric import ATTRIBUTES, NEUTRAL, Attributes, as_vector
+from harmgym.reward.lexicon import ActionLike
+from harmgym.tasks.rubric import ATTRIBUTES, NEUTRAL, Attributes, AttributesLike, as_vector
 
 Array = NDArray[np.float64]
 FORMAT = 1
-DEFAULT = Path(__file__).resolve().parent / "default_model"
 LOWER = 0.10
 """The lower confidence bound is this quantile of the ensemble's answers."""
 
@@ -106,34 +102,35 @@ class PreferenceModel:
     digest: str
 
     # Entrances
-    def score_recovery(self, context: Any, attributes: Any) -> Score:
-        """Score a recovery that ran, by its measured levels.
-
-        `context`: a `Context`, or a mapping or names of flags. `attributes`: eight levels, see
-        `as_vector`.
-        """
+    def score_recovery(self, context: Situation, attributes: AttributesLike) -> Score:
+        """Score a recovery that ran, by its measured attributes."""
         return self._score(context, as_vector(attributes), measured=True)
 
     def score_plan(
         self,
-        context: Any,
+        context: Situation,
         text: str,
-        actions: Sequence[Any] = (),
+        actions: Sequence[ActionLike] = (),
         situation: str = "",
         rater: Rater | None = None,
     ) -> Score:
-        """Score a plan before it runs, by levels estimated from its text and structured actions
+        """Score a plan before it runs, by attributes estimated from its text and structured actions
         (and a rater's).
         """
-        return self._score(
-            context, self.estimator.estimate(text, actions, situation, rater), measured=False
-        )
+        estimated = self.estimator.estimate(text, actions, situation, rater)
+        return self._score(context, estimated, measured=False)
 
-    def prefer(self, context: Any, first: Any, second: Any, measured: bool = True) -> Preference:
-        """Compare two recoveries by their levels: the probability that people prefer the first."""
+    def prefer(
+        self,
+        context: Situation,
+        first: AttributesLike,
+        second: AttributesLike,
+        measured: bool = True,
+    ) -> Preference:
+        """Compare two recoveries: the probability that people prefer the first."""
         return self._prefer(context, as_vector(first) - as_vector(second), measured)
 
-    def rank_plans(self, context: Any, texts: Sequence[str]) -> list[tuple[int, Score]]:
+    def rank_plans(self, context: Situation, texts: Sequence[str]) -> list[tuple[int, Score]]:
         """Score several plans for one situation; return (position in `texts`, score), best first by
         value.
         """
@@ -160,7 +157,7 @@ class PreferenceModel:
         odds: Array = np.einsum("mnd,nd->mn", weights, difference)
         return odds
 
-    def _score(self, context: Any, levels: Array, measured: bool) -> Score:
+    def _score(self, context: Situation, levels: Array, measured: bool) -> Score:
         flags = flag_vector(context)
         weights = self.weights(flags)
         terms = weights * (levels - NEUTRAL)
@@ -176,14 +173,14 @@ class PreferenceModel:
             digest=self.digest,
         )
 
-    def _prefer(self, context: Any, difference: Array, measured: bool) -> Preference:
+    def _prefer(self, context: Situation, difference: Array, measured: bool) -> Preference:
         flags = flag_vector(context)
         heat = self.temperature if measured else self.plan_temperature
         terms = self.weights(flags) * difference
         members = self.member_logits(flags[None], difference[None])[:, 0] / heat
         return Preference(
-            probability=float(_sigmoid(terms.sum() / heat)),
-            lower=float(_sigmoid(np.quantile(members, LOWER))),
+            probability=_sigmoid(float(terms.sum() / heat)),
+            lower=_sigmoid(float(np.quantile(members, LOWER))),
             sd=float(members.std()),
             terms=_named(terms),
             measured=measured,
@@ -195,90 +192,44 @@ def _named(values: Array) -> dict[str, float]:
     return {name: float(value) for name, value in zip(ATTRIBUTES, values, strict=True)}
 
 
-def _sigmoid(value: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(-value))
+def _sigmoid(value: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-value)))
 
 
-def build(numbers: Mapping[str, Array], about: Mapping[str, Any]) -> PreferenceModel:
-    """Make a model from its numbers and everything of `ModelInfo` but the checksum; numbers are
-    kept as float32.
-    """
+def build(
+    numbers: Mapping[str, Array],
+    *,
+    context: str,
+    source: str,
+    trained_on: dict[str, object],
+    training: dict[str, object],
+    versions: dict[str, str],
+) -> PreferenceModel:
+    """Make a model from its numbers (kept as float32) and what `ModelInfo` says of them."""
     kept = {name: np.asarray(array, dtype=np.float32) for name, array in numbers.items()}
-    checksum = hashlib.sha256(
-        b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))
-    ).hexdigest()
     info = ModelInfo(
         format=FORMAT,
         attributes=ATTRIBUTES,
+        context=context,
+        source=source,
+        trained_on=trained_on,
+        training=training,
+        versions=versions,
         lexicon=lexicon.DIGEST,
-        tensors_sha256=checksum,
-        **about,
+        tensors_sha256=checksum(kept),
     )
-    return _assemble({name: array.astype(np.float64) for name, array in kept.items()}, info)
+    return assemble({name: array.astype(np.float64) for name, array in kept.items()}, info)
 
 
-def save(model: PreferenceModel, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into a folder (made where missing)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: array.astype(np.float32) for name, array in _numbers(model).items()}
-    write_tensors(folder / "model.safetensors", tensors, {"format": f"harmgym-preference-{FORMAT}"})
-    text = json.dumps(model.info.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    aside = folder / "model.json.part"
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(folder / "model.json")
+def checksum(numbers: Mapping[str, NDArray[np.floating]]) -> str:
+    """Return the SHA-256 over names and float32 values that ties the numbers to `ModelInfo`."""
+    kept = {name: np.asarray(array, dtype=np.float32) for name, array in numbers.items()}
+    parts = (name.encode() + kept[name].tobytes() for name in sorted(kept))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def load(folder: Path | None = None) -> PreferenceModel:
-    """Load a model folder (default: the model that ships with the package).
-
-    Raises: ModelError when it is missing, damaged, of another format version, or not safetensors.
-    """
-    chosen = folder or DEFAULT
-    info = _load_info(chosen / "model.json")
-    numbers = read_tensors(chosen / "model.safetensors")
-    kept = {name: array.astype(np.float32) for name, array in numbers.items()}
-    found = hashlib.sha256(
-        b"".join(name.encode() + kept[name].tobytes() for name in sorted(kept))
-    ).hexdigest()
-    if found != info.tensors_sha256:
-        raise ModelError(
-            f"{chosen}: model.safetensors does not belong to model.json (checksum {found[:12]} is not expected)"
-        )
-    return _assemble(numbers, info)
-
-
-@functools.cache
-def default_model() -> PreferenceModel:
-    """Return the model that ships with the package, loaded once a process."""
-    return load()
-
-
-def _load_info(path: Path) -> ModelInfo:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path}: file not found; a reward model is a folder with model.json and model.safetensors"
-        ) from None
-    except ValueError as err:
-        raise ModelError(f"{path}: not valid JSON ({err})") from None
-    if isinstance(data, dict) and data.get("format") != FORMAT:
-        raise ModelError(
-            f"{path}: needed a model of format {FORMAT}, found format {data.get('format')!r}; train it again"
-        )
-    info = parse_record(data, ModelInfo, str(path), ModelError)
-    if info.attributes != ATTRIBUTES or info.context not in CONTEXT_FEATURES:
-        raise ModelError(
-            f"{path}: the model's attributes or context {info.context!r} are not those of this version"
-        )
-    if info.lexicon != lexicon.DIGEST:
-        raise ModelError(
-            f"{path}: the model was trained with another lexicon ({info.lexicon[:12]}); train it again"
-        )
-    return info
-
-
-def _numbers(model: PreferenceModel) -> dict[str, Array]:
+def numbers_of(model: PreferenceModel) -> dict[str, Array]:
+    """Return the arrays to store, the inverse of `assemble`."""
     own = {
         name: getattr(model, name)
         for name in ("w", "u", "centre", "members_w", "members_u", "standard_errors")
@@ -287,7 +238,8 @@ def _numbers(model: PreferenceModel) -> dict[str, Array]:
     return {**own, "temperatures": heats, **model.estimator.numbers()}
 
 
-def _assemble(numbers: Mapping[str, Array], info: ModelInfo) -> PreferenceModel:
+def assemble(numbers: Mapping[str, Array], info: ModelInfo) -> PreferenceModel:
+    """Put a model together. Raises: ModelError for an array that is missing or of another shape."""
     size, width = len(ATTRIBUTES), len(CONTEXT_FEATURES[info.context])
     members = len(numbers.get("members_w", ()))
     shapes = {

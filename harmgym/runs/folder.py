@@ -5,10 +5,10 @@ finished episode.
 runs/<name>/
   run.json                      RunInfo: what was run, where, with which versions and snapshots
   report.html                   written by harmgym.report
-  episodes/000/episode.json     EpisodeRecord: task, variant, agent, outcome, reward terms
+  episodes/000/episode.json     FinishedEpisode: task, variant, agent, outcome, reward terms
   episodes/000/steps.jsonl      one StepLine a line, flushed at every step
   episodes/000/step-000.webp    the screen before the first action; step-NNN.webp after step NNN
-  episodes/000/verdict.json     the whole verdict (absent when the machine broke)
+  episodes/000/verdict.json     Verdict: what the judge found (absent when the machine broke)
   episodes/003.partial/         an episode that was under way; removed when the run is continued
 ```
 
@@ -25,22 +25,24 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from harmgym import __version__
 from harmgym.errors import RunError
-from harmgym.records import Record, explain, parse_record
+from harmgym.files import write_atomic
+from harmgym.judging.verdict import Verdict
+from harmgym.records import Record, parse_record, read_json, read_json_lines, read_record
+from harmgym.text import clean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 FORMAT = 1
+INCOMPLETE = "the run folder is incomplete: restore the file or delete the episode's folder"
 WEBP_QUALITY = 80
 
 
@@ -82,7 +84,7 @@ class StepLine(Record):
     screenshot: str | None = None
 
 
-class EpisodeRecord(Record):
+class FinishedEpisode(Record):
     """``episode.json``: one finished episode.
 
     `infra_failure` is set when the machine broke; such an episode has no verdict and counts in no
@@ -153,11 +155,11 @@ class RunFolder:
         _drop_partial(self.path)  # an interrupt may fall between two lines that begin an episode
         self._lock.close()
 
-    def episodes(self) -> list[EpisodeRecord]:
+    def episodes(self) -> list[FinishedEpisode]:
         """Return the finished episodes in order."""
         return [read_episode(folder) for folder in episode_folders(self.path)]
 
-    def note(self, **changes: Any) -> None:
+    def note(self, **changes: object) -> None:
         """Change fields of run.json, atomically."""
         self.info = self.info.model_copy(update=changes)
         self._save()
@@ -171,7 +173,7 @@ class RunFolder:
         return EpisodeWriter(self.path / "episodes", max(numbers, default=-1) + 1)
 
     def _save(self) -> None:
-        write_atomic(self.path / "run.json", dump(self.info.model_dump()))
+        write_atomic(self.path / "run.json", dump(self.info.model_dump()), sync=True)
 
 
 class EpisodeWriter:
@@ -192,17 +194,19 @@ class EpisodeWriter:
             name = f"step-{record.index:03d}.webp"
             record = record.model_copy(update={"screenshot": name})
             self._pictures.append(self._encoder.submit(save_webp, self.folder / name, screenshot))
-        self._lines.write(json.dumps(record.model_dump(), ensure_ascii=False, default=str) + "\n")
+        line = json.dumps(record.model_dump(), ensure_ascii=False, default=str)
+        # An agent may say half a surrogate pair, which no file can hold.
+        self._lines.write(clean(line) + "\n")
         self._lines.flush()
 
-    def finish(self, record: EpisodeRecord, verdict: dict[str, Any] | None) -> Path:
+    def finish(self, record: FinishedEpisode, verdict: Mapping[str, object] | None) -> Path:
         """Write the outcome and give the episode its number; return its folder."""
         self._close()
         for picture in self._pictures:
             picture.result()
         if verdict is not None:
-            write_atomic(self.folder / "verdict.json", dump(verdict))
-        write_atomic(self.folder / "episode.json", dump(record.model_dump()))
+            write_atomic(self.folder / "verdict.json", dump(verdict), sync=True)
+        write_atomic(self.folder / "episode.json", dump(record.model_dump()), sync=True)
         os.replace(self.folder, self._final)
         return self._final
 
@@ -223,19 +227,9 @@ def save_webp(path: Path, screenshot: NDArray[np.uint8]) -> None:
     Image.fromarray(screenshot).save(path, "WEBP", quality=WEBP_QUALITY, method=2)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file aside, flush it to disk, rename it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def dump(data: Any) -> str:
+def dump(data: object) -> str:
     """JSON for people and programs: indented, Unicode kept, odd types as text."""
-    return json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n"
+    return clean(json.dumps(data, indent=1, ensure_ascii=False, default=str)) + "\n"
 
 
 def now() -> str:
@@ -256,47 +250,36 @@ def read_info(path: Path) -> RunInfo:
     file = path / "run.json"
     if not file.is_file():
         raise RunError(
-            f"{path}: needed a run folder with run.json, found none; pass the folder that 'harmgym run --out' wrote"
+            f"{path}: needed a run folder with run.json, found none; "
+            "pass the folder that 'harmgym run --out' wrote"
         )
-    data = _read_json(file)
-    if isinstance(data, dict) and data.get("format") != FORMAT:
+    data = read_json(file, RunError)
+    if data.get("format") != FORMAT:
         raise RunError(
-            f"{file}: needed format {FORMAT}, found {data.get('format')!r}; read it with the version that wrote it"
+            f"{file}: needed format {FORMAT}, found {data.get('format')!r:.40}; "
+            "read it with the version that wrote it"
         )
     return parse_record(data, RunInfo, str(file), RunError)
 
 
-def read_episode(folder: Path) -> EpisodeRecord:
+def read_episode(folder: Path) -> FinishedEpisode:
     """Read one finished episode. Raises: RunError naming the file."""
-    file = folder / "episode.json"
-    return parse_record(_read_json(file), EpisodeRecord, str(file), RunError)
+    return read_record(folder / "episode.json", FinishedEpisode, RunError, INCOMPLETE)
 
 
-def read_verdict(folder: Path) -> dict[str, Any] | None:
-    """Read the verdict of an episode, None when it has none."""
+def read_verdict(folder: Path) -> Verdict | None:
+    """Read the verdict of an episode, None when it has none. Raises: RunError naming the file."""
     file = folder / "verdict.json"
-    return dict(_read_json(file)) if file.is_file() else None
+    return read_record(file, Verdict, RunError) if file.is_file() else None
 
 
 def read_steps(folder: Path) -> list[StepLine]:
     """Read the steps of an episode. Raises: RunError naming file and line."""
-    file = folder / "steps.jsonl"
-    steps = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise RunError(
-            f"{file}: cannot be read ({err}); restore it or delete the episode's folder"
-        ) from None
-    for number, line in enumerate(lines, 1):
-        try:
-            steps.append(StepLine.model_validate_json(line))
-        except ValidationError as err:
-            raise RunError(f"{file}:{number}: {explain(err, StepLine)}") from None
-    return steps
+    lines = read_json_lines(folder / "steps.jsonl", RunError, INCOMPLETE)
+    return [parse_record(line, StepLine, where, RunError) for where, line in lines]
 
 
-def host_facts() -> dict[str, Any]:
+def host_facts() -> dict[str, object]:
     """Name the host as far as figures depend on it: cores, CPU model, memory (MiB), kernel."""
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -317,7 +300,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def success_rows(episodes: Sequence[EpisodeRecord]) -> Iterator[EpisodeRecord]:
+def success_rows(episodes: Sequence[FinishedEpisode]) -> Iterator[FinishedEpisode]:
     """The episodes that count: those whose machine held."""
     return (episode for episode in episodes if episode.infra_failure is None)
 
@@ -331,7 +314,8 @@ def _refuse_foreign(path: Path, info: RunInfo) -> None:
         return
     if not (path / "run.json").is_file():
         raise RunError(
-            f"{path}: needed an empty or new folder, found one with other files in it; name another with --out"
+            f"{path}: needed an empty or new folder, found one with other files in it; "
+            "name another with --out"
         )
     found = read_info(path)
     if found.plan != info.plan:
@@ -340,7 +324,8 @@ def _refuse_foreign(path: Path, info: RunInfo) -> None:
         )
         was = ", ".join(f"{key}={found.plan.get(key)!r:.60}" for key in differ)
         raise RunError(
-            f"{path}: holds another run ({was}); name another folder with --out, or repeat that run's options"
+            f"{path}: holds another run ({was}); name another folder with --out, "
+            "or repeat that run's options"
         )
 
 
@@ -364,18 +349,8 @@ def _take_lock(path: Path, lock: IO[str]) -> None:
     except BlockingIOError:
         lock.close()
         raise RunError(
-            f"{path}: another process is writing this run; wait for it or name another folder with --out"
-        ) from None
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{file}: file not found; the run folder is incomplete") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
-        raise RunError(
-            f"{file}: not valid JSON ({err}); restore it or delete the episode's folder"
+            f"{path}: another process is writing this run; "
+            "wait for it or name another folder with --out"
         ) from None
 
 

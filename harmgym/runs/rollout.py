@@ -23,8 +23,8 @@ from harmgym.errors import ActionError, MachineError
 from harmgym.records import Record
 from harmgym.reward.terms import Profile
 from harmgym.runs.folder import (
-    EpisodeRecord,
     EpisodeWriter,
+    FinishedEpisode,
     RunFolder,
     RunInfo,
     StepLine,
@@ -64,7 +64,7 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something is going on."""
 
-    def finished(self, record: EpisodeRecord) -> None:
+    def finished(self, record: FinishedEpisode) -> None:
         """An episode was recorded."""
 
 
@@ -73,7 +73,7 @@ class Silence:
 
     def note(self, text: str) -> None: ...
 
-    def finished(self, record: EpisodeRecord) -> None: ...
+    def finished(self, record: FinishedEpisode) -> None: ...
 
 
 def run(
@@ -82,7 +82,7 @@ def run(
     source: MachineProvider,
     watcher: Watcher | None = None,
     command: Sequence[str] = (),
-) -> list[EpisodeRecord]:
+) -> list[FinishedEpisode]:
     """Play every episode of `plan` that `out` does not hold yet; return all its episodes.
 
     `command`: what was typed, for the record. Raises: RunError, InputError before anything runs;
@@ -179,7 +179,7 @@ def _play_and_record(
     seed: int,
     source: MachineProvider,
     attempt: int,
-) -> EpisodeRecord:
+) -> FinishedEpisode:
     env = HarmRecoveryEnv(
         task=task,
         steps=plan.steps,
@@ -208,9 +208,9 @@ def _play_and_record(
         env.close()
 
 
-def _blank(plan: RunPlan, task: Task, seed: int, attempt: int, index: int) -> EpisodeRecord:
+def _blank(plan: RunPlan, task: Task, seed: int, attempt: int, index: int) -> FinishedEpisode:
     """What is known of an episode before it runs."""
-    return EpisodeRecord(
+    return FinishedEpisode(
         index=index,
         task=task.id,
         title=task.title,
@@ -235,8 +235,8 @@ def play(
     env: HarmRecoveryEnv,
     agent_for: Callable[[Mapping[str, Any]], Agent],
     writer: EpisodeWriter,
-    base: EpisodeRecord,
-) -> tuple[EpisodeRecord, dict[str, Any] | None]:
+    base: FinishedEpisode,
+) -> tuple[FinishedEpisode, dict[str, Any] | None]:
     """Play one episode; return its record and the verdict (None when the machine broke).
 
     Every step is written as it happens. A MachineError at reset is recorded like a fault during the

@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+
+from harmgym.actions import (
+    Click,
+    Done,
+    Drag,
+    Key,
+    Message,
+    Move,
+    Scroll,
+    Shell,
+    TypeText,
+    Wait,
+    parse_action,
+)
+from harmgym.errors import ActionError
 
 
-def describe(action: dict[str, Any] | None) -> str:
-    """Say an action in one line."""
+def describe(action: Mapping[str, object] | None) -> str:
+    """Say a recorded action (its JSON form) in one line; one that is malformed as it is."""
     if not action:
         return "The desktop as the agent found it"
-    kind = str(action.get("type", "?"))
-    spot = f"({action.get('x')}, {action.get('y')})"
-    said = {
-        "type": lambda: f"type {action.get('text', '')!r}",
-        "key": lambda: f"press {action.get('keys')}",
-        "move": lambda: f"move to {spot}",
-        "click": lambda: f"{_click_word(action)} at {spot}",
-        "drag": lambda: f"drag {spot} to ({action.get('to_x')}, {action.get('to_y')})",
-        "scroll": lambda: f"scroll {action.get('dx', 0)}, {action.get('dy', 0)} at {spot}",
-        "shell": lambda: str(action.get("command", "")),
-        "wait": lambda: f"wait {action.get('seconds')} s",
-        "message": lambda: f"to {action.get('to', 'user')}: {action.get('text', '')}",
-        "done": lambda: str(action.get("report") or "done, without a report"),
-    }
-    return said[kind]() if kind in said else str(action)
+    try:
+        parsed = parse_action(action)
+    except ActionError:
+        return str(action)
+    match parsed:
+        case TypeText(text=text):
+            return f"type {text!r}"
+        case Key(keys=keys):
+            return f"press {keys}"
+        case Move(x=x, y=y):
+            return f"move to ({x}, {y})"
+        case Click(x=x, y=y):
+            return f"{_click_word(parsed)} at ({x}, {y})"
+        case Drag(x=x, y=y, to_x=to_x, to_y=to_y):
+            return f"drag ({x}, {y}) to ({to_x}, {to_y})"
+        case Scroll(x=x, y=y, dx=dx, dy=dy):
+            return f"scroll {dx}, {dy} at ({x}, {y})"
+        case Shell(command=command):
+            return command
+        case Wait(seconds=seconds):
+            return f"wait {seconds} s"
+        case Message(text=text, to=to):
+            return f"to {to}: {text}"
+        case Done(report=report):
+            return report or "done, without a report"
 
 
-def _click_word(action: dict[str, Any]) -> str:
-    count = {2: "double ", 3: "triple "}.get(int(action.get("count", 1)), "")
-    button = str(action.get("button", "left"))
-    return f"{count}{'' if button == 'left' else button + ' '}click"
+def _click_word(click: Click) -> str:
+    count = {2: "double ", 3: "triple "}.get(click.count, "")
+    button = "" if click.button == "left" else f"{click.button} "
+    return f"{count}{button}click"
 
 
 def cut(text: str, limit: int) -> str:

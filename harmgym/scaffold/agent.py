@@ -1,7 +1,7 @@
 """Agents described as data: ``agents/<name>/agent.yaml``, or the name of a plan that a task has.
 
-A scripted agent carries out a plan of the task or draws actions; agents that think live in
-`harmgym.scaffold`.
+An agent carries out a plan of the task, or draws actions at random. An agent reaches the machine
+only by the actions that it returns: this package knows neither machines nor environments.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -39,7 +39,9 @@ Weight = Annotated[float, Field(ge=0)]
 class Agent(Protocol):
     """Anything that answers what it sees with an action; JSON text is fine too."""
 
-    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> Action | str: ...
+    def __call__(
+        self, observation: Mapping[str, object], info: Mapping[str, object]
+    ) -> Action | str: ...
 
 
 class AgentSpec(Record):
@@ -74,7 +76,8 @@ def load_agent(name: str, root: Path | None = None) -> AgentSpec:
     if not name.isidentifier():
         hint = did_you_mean(name, [*known, *REQUIRED_PLANS])
         raise InputError(
-            f"unknown agent {name!r}; known: {', '.join(known)}, or the name of a plan of the task{hint}"
+            f"unknown agent {name!r}; known: {', '.join(known)}, or the name of a plan of the "
+            f"task{hint}"
         )
     return AgentSpec(
         kind="plan", description=f"Carries out the plan {name!r} of the task.", plan=name
@@ -88,7 +91,7 @@ def check_agent(spec: AgentSpec, task: Task) -> None:
 
 
 def make_agent(
-    spec: AgentSpec, task: Task, variant: Variant, meta: Mapping[str, Any], seed: int
+    spec: AgentSpec, task: Task, variant: Variant, meta: Mapping[str, object], seed: int
 ) -> Agent:
     """Return an agent for one episode; the same arguments give the same actions."""
     if spec.kind == "plan":
@@ -102,7 +105,7 @@ class ScriptedAgent:
     def __init__(self, actions: list[Action]) -> None:
         self._rest = iter(actions)
 
-    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> Action:
+    def __call__(self, observation: Mapping[str, object], info: Mapping[str, object]) -> Action:
         return next(self._rest, Done())
 
 
@@ -130,5 +133,5 @@ class RandomAgent:
             "wait": lambda: Wait(seconds=1.0),
         }
 
-    def __call__(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> Action:
+    def __call__(self, observation: Mapping[str, object], info: Mapping[str, object]) -> Action:
         return self._draw[self._rng.choices(self._kinds, self._weights)[0]]()

@@ -15,8 +15,8 @@ others are measured by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,20 +85,26 @@ class Reference(Record):
     attributes: Attributes | None = None
 
 
-def as_vector(attributes: Any) -> Vector:
-    """Read eight levels from `Attributes`, another record with these fields, a mapping, or an array
-    (8,).
+AttributesLike = Attributes | Mapping[str, float] | Sequence[float] | Vector
+"""Eight levels: the record, a mapping by name, or numbers in the order of `ATTRIBUTES`."""
+
+
+def as_vector(attributes: AttributesLike) -> Vector:
+    """Return float64 (8,) in the order of `ATTRIBUTES`.
 
     Raises: JudgmentError naming the dimension that is missing, unknown, not finite or outside 1..5.
     """
-    if isinstance(attributes, np.ndarray | list | tuple):
-        values = np.asarray(attributes, dtype=np.float64)
-        if values.shape != (len(ATTRIBUTES),):
-            raise JudgmentError(
-                f"needed eight attribute levels, found an array of shape {values.shape}"
-            )
-    else:
-        values = np.array(_named(attributes), dtype=np.float64)
+    match attributes:
+        case Attributes():
+            return attributes.vector()  # valid by construction
+        case Mapping():
+            values = np.array(_named(attributes), dtype=np.float64)
+        case _:
+            values = np.asarray(attributes, dtype=np.float64)
+            if values.shape != (len(ATTRIBUTES),):
+                raise JudgmentError(
+                    f"needed eight attribute levels, found an array of shape {values.shape}"
+                )
     bad = ~(np.isfinite(values) & (values >= ATTRIBUTE_MIN) & (values <= ATTRIBUTE_MAX))
     if bad.any():
         at = int(np.argmax(bad))
@@ -108,19 +114,15 @@ def as_vector(attributes: Any) -> Vector:
     return values
 
 
-def _named(attributes: Any) -> list[float]:
-    if isinstance(attributes, Mapping):
-        for name in attributes:
-            if name not in ATTRIBUTES:
-                raise JudgmentError(
-                    f"unknown attribute {name!r}{did_you_mean(str(name), list(ATTRIBUTES))}"
-                )
-        found = dict(attributes)
-    else:
-        found = {
-            name: getattr(attributes, name) for name in ATTRIBUTES if hasattr(attributes, name)
-        }
+def _named(found: Mapping[str, float]) -> list[float]:
+    for name in found:
+        if name not in ATTRIBUTES:
+            hint = did_you_mean(str(name), list(ATTRIBUTES))
+            raise JudgmentError(f"unknown attribute {name!r}{hint}")
     missing = [name for name in ATTRIBUTES if name not in found]
     if missing:
         raise JudgmentError(f"needed eight attribute levels, {', '.join(missing)} missing")
+    for name, level in found.items():
+        if not isinstance(level, int | float):
+            raise JudgmentError(f"needed {name} to be a number from 1 to 5, found {level!r:.40}")
     return [float(found[name]) for name in ATTRIBUTES]

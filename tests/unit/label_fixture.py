@@ -26,7 +26,8 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "scenario": {
             "id": f"printer-{number}",
-            "text": f"The agent sent job {number} to every printer of the house, four hundred pages each.",
+            "text": f"The agent sent job {number} to every printer of the house, four hundred "
+            "pages each.",
             "state": [
                 "The queue of the third floor can be reached.",
                 "The porter has keys to all rooms.",
@@ -120,7 +121,7 @@ class Server:
             is_json = reply.headers.get_content_type() == "application/json"
             return reply.status, json.loads(text) if is_json else {
                 "text": text.decode(),
-                "headers": dict(reply.headers),
+                "headers": reply.headers,
             }
         finally:
             link.close()

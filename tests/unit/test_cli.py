@@ -168,7 +168,10 @@ def test_report_of_a_run_that_is_there(tmp_path: Path) -> None:
 
 
 def test_a_person_plays_and_is_judged() -> None:
-    lines = "ls .ssh\n/click 10\n/wrong\n/say I am looking into it.\nchmod 600 .ssh/id_work\n/done I set the key to 600.\n"
+    lines = (
+        "ls .ssh\n/click 10\n/wrong\n/say I am looking into it.\n"
+        "chmod 600 .ssh/id_work\n/done I set the key to 600.\n"
+    )
     done = harmgym("play", "security/open_key", "--machines", "fake", given=lines)
     assert done.returncode == 0, done.stderr
     assert (

@@ -238,7 +238,8 @@ def test_runs_show_pictures_steps_and_outcome(tmp_path: Path, new_page: Open) ->
         page = new_page()
         begin(page, server.url)
         page.wait_for_function(
-            "() => [...document.querySelectorAll('.shot img')].every(i => i.complete && i.naturalWidth === 1280)"
+            "() => [...document.querySelectorAll('.shot img')].every(i => i.complete && "
+            "i.naturalWidth === 1280)"
         )
         assert page.locator(".shot").count() == 8
         assert (
@@ -270,13 +271,15 @@ LUMINANCE = """() => {
   const light = (c) => parse(c).slice(0, 3).map((v) => v / 255)
     .map((v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const ground = (n) => { for (; n; n = n.parentElement) { const c = getComputedStyle(n).backgroundColor;
+  const ground = (n) => { for (; n; n = n.parentElement) {
+    const c = getComputedStyle(n).backgroundColor;
     if (parse(c)[3] !== 0) return c; } return 'rgb(255,255,255)'; };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const poor = [];
   while (walker.nextNode()) {
     const node = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || !node.offsetParent || node.closest(':disabled, .sr')) continue;
+    if (!walker.currentNode.textContent.trim() || !node.offsetParent) continue;
+    if (node.closest(':disabled, .sr')) continue;
     const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
     const ratio = (a + .05) / (b + .05);
     if (ratio < 4.5) poor.push(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
@@ -307,8 +310,11 @@ def test_it_can_be_read_in_light_and_dark_on_desk_and_phone(
         for target in (".pick", "#next", ".scale label"):
             box = page.locator(target).first.bounding_box()
             assert box["height"] >= (44 if width == 390 else 36) and box["width"] >= 40
-        unnamed = "[...document.querySelectorAll('button, input, textarea')].filter(n => n.offsetParent && !(n.labels?.length || "
-        unnamed += "n.getAttribute('aria-label') || n.textContent.trim())).length"
+        unnamed = (
+            "[...document.querySelectorAll('button, input, textarea')]"
+            ".filter(n => n.offsetParent && !(n.labels?.length || "
+            "n.getAttribute('aria-label') || n.textContent.trim())).length"
+        )
         assert page.evaluate(unnamed) == 0
 
 

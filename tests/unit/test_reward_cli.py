@@ -1,4 +1,4 @@
-"""harmgym rm and harmgym judgments from the outside: what they print, write and refuse."""
+"""harmgym preference and harmgym judgments from the outside: what they print, write and refuse."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import pytest
 from reward_fixture import made_calibration, made_judgments, made_model, make_corpus
 from typer.testing import CliRunner
 
-from harmgym.cli.preference import judgments_app, rm_app
+from harmgym.cli import judgments as judgments_cli
+from harmgym.cli import preference as preference_cli
 from harmgym.errors import InputError, JudgmentError, ModelError
 from harmgym.preferences import annotators, corpus
 from harmgym.preferences.judgments import load_judgments, save_judgments
-from harmgym.reward.model import load, save
+from harmgym.reward.storage import load, save
 from harmgym.tasks.rubric import ATTRIBUTES
 
 RUN = CliRunner()
+PREFERENCE, JUDGMENTS = preference_cli.app, judgments_cli.app
 LEVELS = json.dumps(dict.fromkeys(ATTRIBUTES, 4))
 
 
@@ -40,7 +42,7 @@ def ok(app: object, *words: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("app", [rm_app, judgments_app])
+@pytest.mark.parametrize("app", [PREFERENCE, JUDGMENTS])
 def test_every_command_has_help_with_an_example(app: object) -> None:
     for command in app.registered_commands:  # type: ignore[attr-defined]
         assert "Example: harmgym" in (command.callback.__doc__ or "")
@@ -48,7 +50,7 @@ def test_every_command_has_help_with_an_example(app: object) -> None:
 
 def test_simulated_judgments_are_written_and_counted(tmp_path: Path) -> None:
     file = tmp_path / "s.jsonl"
-    said = ok(judgments_app, "simulate", "--out", str(file), "--count", "200")
+    said = ok(JUDGMENTS, "simulate", "--out", str(file), "--count", "200")
     assert "200 SIMULATED judgments by 40 simulated people" in said
     assert len(load_judgments(file, check_names=False)) == 200
 
@@ -67,14 +69,20 @@ def test_train_then_load_then_eval_on_a_file(tmp_path: Path) -> None:
     ]
     save_judgments(data, rated[:-6] + [flip(j) for j in rated[-6:]])
     out = tmp_path / "mine"
-    assert "simulated judgments" in ok(rm_app, "train", "--judgments", str(data), "--out", str(out))
+    assert "simulated judgments" in ok(
+        PREFERENCE, "train", "--judgments", str(data), "--out", str(out)
+    )
     model = load(out)
     assert model.info.trained_on["file"] == "labels.jsonl" and model.info.source == "simulated"
-    report = json.loads(ok(rm_app, "eval", "--model", str(out), "--judgments", str(data), "--json"))
+    report = json.loads(
+        ok(PREFERENCE, "eval", "--model", str(out), "--judgments", str(data), "--json")
+    )
     assert {"accuracy", "ceiling", "ratio", "ece", "rows", "effects", "source"} <= set(report)
     assert report["accuracy"] > 0.8
-    assert str(out / "card.md") in ok(rm_app, "card", "--model", str(out), "--judgments", str(data))
-    assert "Main effects" in ok(rm_app, "card", "--model", str(out), "--show")
+    assert str(out / "card.md") in ok(
+        PREFERENCE, "card", "--model", str(out), "--judgments", str(data)
+    )
+    assert "Main effects" in ok(PREFERENCE, "card", "--model", str(out), "--show")
 
 
 def made_levels(good: bool) -> object:
@@ -90,7 +98,7 @@ def flip(judgment: object) -> object:
 def test_score_of_a_plan_and_of_a_recovery(folder: Path) -> None:
     plan = json.loads(
         ok(
-            rm_app,
+            PREFERENCE,
             "score",
             "--model",
             str(folder),
@@ -102,40 +110,49 @@ def test_score_of_a_plan_and_of_a_recovery(folder: Path) -> None:
         )
     )
     assert plan["measured"] is False and plan["digest"] == load(folder).digest
-    ran = json.loads(ok(rm_app, "score", "--model", str(folder), "--attributes", LEVELS, "--json"))
+    ran = json.loads(
+        ok(PREFERENCE, "score", "--model", str(folder), "--attributes", LEVELS, "--json")
+    )
     assert ran["measured"] is True and ran["attributes"]["speed"] == 4
-    assert "lower bound" in ok(rm_app, "score", "--model", str(folder), "--attributes", LEVELS)
+    assert "lower bound" in ok(PREFERENCE, "score", "--model", str(folder), "--attributes", LEVELS)
 
 
 def test_explain_draws_and_compares(folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "bars.svg"
     said = ok(
-        rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--picture", str(picture)
+        PREFERENCE,
+        "explain",
+        "--model",
+        str(folder),
+        "--attributes",
+        LEVELS,
+        "--picture",
+        str(picture),
     )
     assert (
         "moved it most" in said and "│" in said and picture.read_text().lstrip().startswith("<?xml")
     )
     other = json.dumps({**json.loads(LEVELS), "speed": 1})
     assert "speed moved it most" in ok(
-        rm_app, "explain", "--model", str(folder), "--attributes", LEVELS, "--than", other
+        PREFERENCE, "explain", "--model", str(folder), "--attributes", LEVELS, "--than", other
     )
 
 
 def test_analyse_prints_both_tables(tmp_path: Path) -> None:
     file, picture = tmp_path / "s.jsonl", tmp_path / "a.png"
-    ok(judgments_app, "simulate", "--out", str(file), "--count", "300", "--split", "all")
+    ok(JUDGMENTS, "simulate", "--out", str(file), "--count", "300", "--split", "all")
     text = file.read_text().replace('"origin": "corpus"', '"origin": "own"')
     file.write_text(text)
-    said = ok(judgments_app, "analyse", str(file), "--picture", str(picture))
+    said = ok(JUDGMENTS, "analyse", str(file), "--picture", str(picture))
     assert (
         "300 simulated judgments" in said
         and "Conditional logistic regression" in said
         and "Moderation by topic" in said
     )
     assert picture.stat().st_size > 10_000
-    assert "double rated" in ok(judgments_app, "stats", str(file))
+    assert "double rated" in ok(JUDGMENTS, "stats", str(file))
     assert (
-        ok(judgments_app, "convert", str(file), str(tmp_path / "t.jsonl"), "--to", "trl")
+        ok(JUDGMENTS, "convert", str(file), str(tmp_path / "t.jsonl"), "--to", "trl")
         .strip()
         .endswith("300 judgments")
     )
@@ -145,7 +162,7 @@ def test_analyse_prints_both_tables(tmp_path: Path) -> None:
     ("words", "error", "says"),
     [
         (["score"], InputError, "either --plan"),
-        (["score", "--attributes", "{"], JudgmentError, "not JSON"),
+        (["score", "--attributes", "{"], JudgmentError, "not valid JSON"),
         (
             ["score", "--attributes", LEVELS, "--context", "sever"],
             JudgmentError,
@@ -159,5 +176,5 @@ def test_bad_input_is_refused_in_one_sentence(
     folder: Path, words: list[str], error: type[Exception], says: str
 ) -> None:
     given = words if "--model" in words else [*words, "--model", str(folder)]
-    result = RUN.invoke(rm_app, given)
+    result = RUN.invoke(PREFERENCE, given)
     assert isinstance(result.exception, error) and says in str(result.exception)

@@ -20,8 +20,8 @@ from harmgym.preferences.training.evaluate import (
     headline,
     paired,
 )
-from harmgym.reward.model import DEFAULT, default_model
 from harmgym.reward.published import KAPPA
+from harmgym.reward.storage import DEFAULT, default_model
 
 
 @pytest.fixture(scope="module")

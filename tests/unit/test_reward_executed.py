@@ -12,6 +12,7 @@ import pytest
 from reward_fixture import made_calibration, made_model, make_corpus
 
 from harmgym.errors import JudgmentError
+from harmgym.judging.verdict import Verdict
 from harmgym.preferences.executed import (
     Executed,
     collect,
@@ -22,6 +23,7 @@ from harmgym.preferences.executed import (
     save_executed,
 )
 from harmgym.preferences.training import evaluate
+from harmgym.runs.folder import FinishedEpisode
 from harmgym.tasks.rubric import ATTRIBUTES, Attributes
 from harmgym.tasks.task import list_tasks, load_task
 
@@ -30,22 +32,47 @@ def write_episode(run: Path, at: int, plan: str, level: float, **changes: object
     task = list_tasks()[0]
     folder = run / "episodes" / f"{at:03d}"
     folder.mkdir(parents=True)
-    episode = {"task": task, "agent": plan, "seed": 0, "split": "train", "snapshot": "abc", "instruction": "It broke.",
-               "report": "", "infra_failure": None, **changes}  # fmt: skip
-    verdict = {"safe": True, "clean": True, "attributes": dict.fromkeys(ATTRIBUTES, level)}
-    (folder / "episode.json").write_text(json.dumps(episode))
-    (folder / "verdict.json").write_text(json.dumps(verdict))
+    episode = FinishedEpisode(
+        index=at,
+        task=task,
+        title="A title",
+        agent=plan,
+        seed=0,
+        snapshot="abc",
+        instruction="It broke.",
+    ).model_copy(update=changes)
+    verdict = Verdict(
+        task=task,
+        safe=True,
+        clean=True,
+        facets=(),
+        attributes=Attributes(**dict.fromkeys(ATTRIBUTES, level)),
+    )
+    (folder / "episode.json").write_text(episode.model_dump_json())
+    (folder / "verdict.json").write_text(verdict.model_dump_json())
     steps = [
-        {"index": 0, "action": None},
-        {"index": 1, "action": {"type": "shell", "command": "ls"}},
+        {"index": 0, "t_s": 0.0, "action": None},
+        {"index": 1, "t_s": 1.0, "action": {"type": "shell", "command": "ls"}},
     ]
     (folder / "steps.jsonl").write_text("\n".join(map(json.dumps, steps)))
 
 
 def executed(plan: str, level: float, task: str = "a/b", **changes: float) -> Executed:
     levels = Attributes(**{**dict.fromkeys(ATTRIBUTES, level), **changes})
-    return Executed(task=task, plan=plan, seed=0, split="train", snapshot="s", context={"severe": True}, situation="It broke.",
-                    text=f"The {plan} plan.", actions=(), attributes=levels, safe=True, clean=True)  # fmt: skip
+    return Executed(
+        task=task,
+        plan=plan,
+        seed=0,
+        split="train",
+        snapshot="s",
+        context={"severe": True},
+        situation="It broke.",
+        text=f"The {plan} plan.",
+        actions=(),
+        attributes=levels,
+        safe=True,
+        clean=True,
+    )
 
 
 def test_a_run_folder_is_collected(tmp_path: Path) -> None:

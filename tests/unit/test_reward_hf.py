@@ -33,8 +33,17 @@ def tiny_model(folder: Path, texts: list[str]) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
     ).save_pretrained(folder)
-    config = Qwen3Config(vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=2, head_dim=16, pad_token_id=0, num_labels=1)  # fmt: skip
+    config = Qwen3Config(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        pad_token_id=0,
+        num_labels=1,
+    )
     Qwen3ForSequenceClassification(config).save_pretrained(folder)
     return folder
 

@@ -16,8 +16,8 @@ from reward_fixture import made_model, make_corpus
 
 from harmgym.errors import JudgmentError, ModelError
 from harmgym.preferences.explain import bars, explain_pair, explain_score, save_bars
-from harmgym.reward.model import PreferenceModel, load, save
-from harmgym.reward.tensors import read_tensors, write_tensors
+from harmgym.reward.model import PreferenceModel
+from harmgym.reward.storage import load, read_tensors, save, write_tensors
 from harmgym.tasks.rubric import ATTRIBUTES, Attributes, as_vector
 
 CONTEXT = {"severe": True, "public": True}
@@ -180,14 +180,15 @@ def test_plans_are_ranked_best_first(model: PreferenceModel) -> None:
 def test_scoring_is_quick_and_needs_no_torch(folder: Path) -> None:
     code = f"""
 import sys, time
-for name in ("torch", "scipy", "statsmodels", "matplotlib", "transformers", "safetensors"):
+for name in ("torch", "scipy", "statsmodels", "matplotlib", "transformers"):
     sys.modules[name] = None
 start = time.process_time()
 from pathlib import Path
-from harmgym.reward.model import load
+from harmgym.reward.storage import load
 model = load(Path({str(folder)!r}))
 loaded = time.process_time()
-plans = ["Stop the job at once, restore the file and tell the team. " * 8 + str(at) for at in range(10)]
+said = "Stop the job at once, restore the file and tell the team. " * 8
+plans = [said + str(at) for at in range(10)]
 model.rank_plans({{"severe": True}}, plans)
 print(loaded - start, time.process_time() - loaded)
 """

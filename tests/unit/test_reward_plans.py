@@ -22,7 +22,10 @@ from harmgym.reward.estimate import Estimator
 from harmgym.reward.lexicon import CONCEPTS, FEATURE_COUNT, PATTERNS, features, words_of_actions
 from harmgym.tasks.rubric import ATTRIBUTES
 
-PLAIN = "Stop the sync job, put the two files back from last night's copy, check them, and tell the team what happened."
+PLAIN = (
+    "Stop the sync job, put the two files back from last night's copy, check them, "
+    "and tell the team what happened."
+)
 
 
 def concepts(text: str) -> set[str]:
@@ -48,7 +51,10 @@ def test_saying_it_again_earns_nothing_in_the_concepts() -> None:
 
 def test_the_rubrics_own_words_earn_nothing() -> None:
     model = made_model()
-    praise = " Comprehensive, focused, speedy, successful, long-term, communicative, autonomy-respecting, without side effects."
+    praise = (
+        " Comprehensive, focused, speedy, successful, long-term, communicative, "
+        "autonomy-respecting, without side effects."
+    )
     plain, padded = model.score_plan({}, PLAIN), model.score_plan({}, PLAIN + praise)
     assert concepts(PLAIN + praise) == concepts(PLAIN)
     assert abs(padded.value - plain.value) < 0.1

@@ -12,7 +12,13 @@ import pytest
 from harmgym.env.fake_provider import FakeProvider
 from harmgym.errors import GuestError, InputError, MachineError, RunError, TaskError
 from harmgym.report import write_report
-from harmgym.runs.folder import EpisodeRecord, episode_folders, read_info, read_steps, read_verdict
+from harmgym.runs.folder import (
+    FinishedEpisode,
+    episode_folders,
+    read_info,
+    read_steps,
+    read_verdict,
+)
 from harmgym.runs.rollout import RunPlan, run
 
 TASKS = ("integrity/lost_report", "security/open_key")
@@ -28,12 +34,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Log:
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.records: list[EpisodeRecord] = []
+        self.records: list[FinishedEpisode] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def finished(self, record: EpisodeRecord) -> None:
+    def finished(self, record: FinishedEpisode) -> None:
         self.records.append(record)
 
 
@@ -58,7 +64,8 @@ def test_the_reference_agent_recovers_and_is_recorded(tmp_path: Path) -> None:
         "timeout_s": 30.0,
     }
     assert steps[-1].action and steps[-1].action["type"] == "done" and records[0].report
-    assert (read_verdict(folder) or {})["safe"] is True
+    verdict = read_verdict(folder)
+    assert verdict is not None and verdict.safe
     assert len(list(folder.glob("*.webp"))) == len(steps)
     info = read_info(tmp_path / "run")
     assert (
@@ -124,7 +131,7 @@ def test_a_fault_at_reset_is_a_machine_fault_too(tmp_path: Path) -> None:
 
 def test_an_interruption_keeps_what_is_finished_and_the_run_goes_on(tmp_path: Path) -> None:
     class Interrupted(Log):
-        def finished(self, record: EpisodeRecord) -> None:
+        def finished(self, record: FinishedEpisode) -> None:
             super().finished(record)
             if len(self.records) == 3:
                 raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from PIL import Image
 
 from harmgym.errors import RunError
 from harmgym.runs.folder import (
-    EpisodeRecord,
+    FinishedEpisode,
     RunFolder,
     StepLine,
     episode_folders,
@@ -35,7 +35,8 @@ def test_an_episode_reads_back_as_it_was_written(tmp_path: Path) -> None:
         and not steps[2].ok
     )
     assert read_episode(folder).title == "Hidden miner with persistence"
-    assert (read_verdict(folder) or {})["safe"] is True
+    verdict = read_verdict(folder)
+    assert verdict is not None and verdict.safe
     with Image.open(folder / steps[3].screenshot) as picture:
         assert picture.size == (1280, 800) and picture.format == "WEBP"
 
@@ -48,7 +49,7 @@ def test_pictures_show_what_was_on_the_screen(tmp_path: Path) -> None:
         writer = run.start_episode()
         writer.step(StepLine(index=0, t_s=0.0), screen)
         folder = writer.finish(
-            EpisodeRecord(index=0, task="a/b", title="t", agent="x", seed=0), None
+            FinishedEpisode(index=0, task="a/b", title="t", agent="x", seed=0), None
         )
     with Image.open(folder / "step-000.webp") as picture:
         difference = np.abs(np.asarray(picture.convert("RGB")).astype(int) - screen).mean()

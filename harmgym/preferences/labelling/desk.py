@@ -32,7 +32,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a person stands: the pair before them, the one after it, answers given and still open."""
+    """Where a person is: the pair before them, the one after it, answers given and open."""
 
     current: Item | None
     following: Item | None

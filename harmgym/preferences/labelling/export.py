@@ -7,12 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from harmgym.errors import JudgmentError
 from harmgym.preferences.judgments import Judgment, load_judgments, save_judgments
 from harmgym.preferences.labelling.store import FILE, Row, Store
-from harmgym.preferences.statistics import statistics
+from harmgym.preferences.statistics import Statistics, statistics
+
+
+class CheckCounts(TypedDict):
+    """Attention checks that a person saw and passed."""
+
+    seen: int
+    passed: int
+
+
+class Figures(Statistics):
+    """The statistics of the judgments, with attention checks and answers taken back."""
+
+    attention: dict[str, CheckCounts]
+    undone: int
 
 
 @dataclass(frozen=True)
@@ -25,11 +39,9 @@ class Collected:
     checks: dict[str, tuple[int, int]]
     undone: int
 
-    def figures(self) -> dict[str, Any]:
-        """The statistics of the judgments, with attention checks and answers taken back;
-        JSON-ready.
-        """
-        attention = {
+    def figures(self) -> Figures:
+        """What is printed beside the export; JSON-ready."""
+        attention: dict[str, CheckCounts] = {
             name: {"seen": seen, "passed": passed}
             for name, (seen, passed) in sorted(self.checks.items())
         }
@@ -49,7 +61,7 @@ def collect(folder: Path) -> Collected:
 
 def export(folder: Path, out: Path) -> Collected:
     """Write the judgments as JSONL, read them back through the strict loader, and only then put
-    them in place.
+    them in place: what stood there before is not lost to an export that cannot be read.
 
     Raises: JudgmentError when there is nothing to write or the loader refuses a line.
     """

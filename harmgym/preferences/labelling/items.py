@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from harmgym.errors import JudgmentError
 from harmgym.preferences.corpus import CorpusScenario, default_corpus, load_corpus
 from harmgym.preferences.judgments import RecoveryText, ScenarioText, Side, check_name
-from harmgym.records import Record, parse_record
+from harmgym.records import Record, parse_record, read_json_lines
 from harmgym.tasks.spec import Context
 
 
@@ -120,11 +119,13 @@ def require_folder(folder: Path) -> None:
     """Refuse what is no folder. Raises: JudgmentError."""
     if not folder.exists():
         raise JudgmentError(
-            f"{folder}: no such folder; name one with pairs (*.jsonl), a corpus (*.yaml) or run folders"
+            f"{folder}: no such folder; name one with pairs (*.jsonl), a corpus (*.yaml) "
+            "or run folders"
         )
     if not folder.is_dir():
         raise JudgmentError(
-            f"{folder}: needed a folder, found a file; put it into a folder of its own and name that"
+            f"{folder}: needed a folder, found a file; "
+            "put it into a folder of its own and name that"
         )
 
 
@@ -157,53 +158,30 @@ def require_items(items: Iterable[Item], folder: Path) -> list[Item]:
         first = kept.setdefault(name, item)
         if first.key != item.key:
             raise JudgmentError(
-                f"{item.where}: the pair {' / '.join(name)} is also at {first.where} with other text or order; "
-                "give the recoveries ids of their own"
+                f"{item.where}: the pair {' / '.join(name)} is also at {first.where} "
+                "with other text or order; give the recoveries ids of their own"
             )
     if not kept:
         raise JudgmentError(
-            f"{folder}: needed pairs to judge, found none; put in pairs (*.jsonl), a corpus (*.yaml), "
-            "or run folders with two episodes of the same task and variant"
+            f"{folder}: needed pairs to judge, found none; put in pairs (*.jsonl), "
+            "a corpus (*.yaml), or run folders with two episodes of the same task and variant"
         )
     return list(kept.values())
 
 
 def _read_pairs(path: Path) -> Iterator[Item]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as err:
-        raise JudgmentError(f"{path}: needed UTF-8 text, byte {err.start} is not") from None
-    read = [
-        (f"{path}:{at}", _parse(line, f"{path}:{at}"))
-        for at, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    read = list(read_json_lines(path, JudgmentError))
     if read and all(isinstance(data, dict) and "choice" in data for _, data in read):
         return
     for where, data in read:
         if isinstance(data, dict) and "choice" in data:
             raise JudgmentError(
-                f"{where}: needed a pair without an answer, found a judgment with a choice among the pairs"
+                f"{where}: needed a pair without an answer, "
+                "found a judgment with a choice among the pairs"
             )
         pair = parse_record(data, Pair, where, JudgmentError)
         check_name(pair.scenario, where)
         yield text_item(pair, where)
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line, parse_constant=refuse_constant)
-    except json.JSONDecodeError as err:
-        raise JudgmentError(
-            f"{where}: not valid JSON ({err.msg} at character {err.pos + 1})"
-        ) from None
-    except (ValueError, RecursionError) as err:
-        raise JudgmentError(f"{where}: {str(err)[:120]}") from None
-
-
-def refuse_constant(name: str) -> float:
-    """For ``json.loads``: NaN and infinities are no numbers here."""
-    raise ValueError(f"needed finite numbers, found {name}")
 
 
 def _corpus_pairs(

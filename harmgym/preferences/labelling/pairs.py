@@ -9,16 +9,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from harmgym.actions import parse_action
 from harmgym.errors import ActionError, TaskError
+from harmgym.judging.verdict import Verdict
+from harmgym.preferences.corpus import ActionData
 from harmgym.preferences.judgments import RecoveryText, ScenarioText, known_states
 from harmgym.preferences.labelling.items import Fact, Item, Pair, Shown, Step
 from harmgym.runs.folder import (
-    EpisodeRecord,
+    FinishedEpisode,
     episode_folders,
     read_episode,
     read_info,
@@ -26,7 +25,7 @@ from harmgym.runs.folder import (
     read_verdict,
 )
 from harmgym.runs.words import cut, describe, reflow
-from harmgym.tasks.rubric import ATTRIBUTES, Attributes
+from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.spec import Context
 from harmgym.tasks.task import load_task
 
@@ -41,7 +40,7 @@ def read_runs(folder: Path) -> list[Item]:
     Raises: RunError with the file that is broken.
     """
     runs = [run for run in (folder, *sorted(folder.glob("*/"))) if (run / "run.json").is_file()]
-    groups: dict[str, list[Episode]] = {}
+    groups: dict[str, list[RecordedRecovery]] = {}
     for run in runs:
         read_info(run)
         for path in episode_folders(run):
@@ -50,18 +49,18 @@ def read_runs(folder: Path) -> list[Item]:
                 same = json.dumps(
                     [record.task, record.variant, record.instruction], sort_keys=True, default=str
                 )
-                groups.setdefault(same, []).append(Episode(run, path, record))
+                groups.setdefault(same, []).append(RecordedRecovery(run, path, record))
     return [item for group in groups.values() for item in _pairs(group)]
 
 
-class Episode:
-    """One finished episode as a recovery to judge."""
+class RecordedRecovery:
+    """A recovery that ran, read from the folder of a finished episode."""
 
-    def __init__(self, run: Path, path: Path, record: EpisodeRecord) -> None:
+    def __init__(self, run: Path, path: Path, record: FinishedEpisode) -> None:
         self.path, self.record = path, record
         self.id = f"{run.name}/{path.name}"
         self.lines = read_steps(path)
-        self.verdict = read_verdict(path) or {}
+        self.verdict = read_verdict(path)
 
     def recovery(self, with_levels: bool) -> RecoveryText:
         """The recovery as a judgment holds it: a line a step, then the report."""
@@ -70,19 +69,13 @@ class Episode:
         return RecoveryText(
             id=self.id,
             text=text,
-            actions=tuple(self._actions()),
+            actions=self._actions(),
             attributes=self.levels() if with_levels else None,
         )
 
     def levels(self) -> Attributes | None:
         """The measured levels, None where the verdict has none."""
-        found = self.verdict.get("attributes")
-        if not isinstance(found, dict):
-            return None
-        try:
-            return Attributes.model_validate({name: found.get(name) for name in ATTRIBUTES})
-        except ValidationError:
-            return None
+        return self.verdict.attributes if self.verdict else None
 
     def shown(self) -> Shown:
         """Steps with pictures, the report, and what was found on the machine afterwards."""
@@ -104,20 +97,22 @@ class Episode:
         """A picture beside the steps; a name that leads elsewhere is none."""
         return self.path / name if name and name == Path(name).name else None
 
-    def _actions(self) -> Iterator[dict[str, Any]]:
+    def _actions(self) -> tuple[ActionData, ...]:
         """Actions that are well formed; what an agent wrote wrongly was refused at its step and did
         nothing.
         """
-        for line in self.lines:
-            try:
-                if line.action:
-                    parse_action(line.action)
-                    yield line.action
-            except ActionError:
-                continue
+        return tuple(line.action for line in self.lines if line.action and _is_action(line.action))
 
 
-def _pairs(group: list[Episode]) -> Iterator[Item]:
+def _is_action(data: ActionData) -> bool:
+    try:
+        parse_action(data)
+    except ActionError:
+        return False
+    return True
+
+
+def _pairs(group: list[RecordedRecovery]) -> Iterator[Item]:
     for one, two in itertools.combinations(group, 2):
         if [line.action for line in one.lines] == [line.action for line in two.lines]:
             continue  # the same deeds twice: there is nothing to choose
@@ -131,7 +126,7 @@ def _pairs(group: list[Episode]) -> Iterator[Item]:
         yield Item(pair, one.shown(), two.shown(), f"{one.path} and {two.path}")
 
 
-def _scenario(record: EpisodeRecord) -> ScenarioText:
+def _scenario(record: FinishedEpisode) -> ScenarioText:
     state = (
         reflow(record.summary),
         f"It is safe when: {reflow(record.safe_end)}" if record.safe_end else "",
@@ -145,7 +140,7 @@ def _scenario(record: EpisodeRecord) -> ScenarioText:
     )
 
 
-def _story(record: EpisodeRecord) -> str:
+def _story(record: FinishedEpisode) -> str:
     """What happened, as the agent was told, without what concerns the agent alone (steps,
     password).
     """
@@ -162,22 +157,17 @@ def _context(task: str) -> Context:
         return Context()
 
 
-def _outcome(record: EpisodeRecord, verdict: dict[str, Any]) -> Iterator[Fact]:
+def _outcome(record: FinishedEpisode, verdict: Verdict | None) -> Iterator[Fact]:
     """What the checks found; an episode without a verdict has nothing to show but its length."""
     if record.safe is not None:
-        yield Fact(
-            record.safe,
-            "The computer is in a safe state."
-            if record.safe
-            else "The computer is not in a safe state.",
-        )
-    for facet in verdict.get("facets", ()):
-        yield Fact(bool(facet["cleared"]), _sentence(str(facet["evidence"])))
-    for harm in verdict.get("collateral", ()):
-        yield Fact(False, f"Side effect: {reflow(str(harm['detail'] or harm['subject']))}")
-    yield Fact(
-        None, f"{record.steps} step{'s' if record.steps != 1 else ''}, {record.seconds:.0f} seconds"
-    )
+        word = "is" if record.safe else "is not"
+        yield Fact(record.safe, f"The computer {word} in a safe state.")
+    for facet in verdict.facets if verdict else ():
+        yield Fact(facet.cleared, _sentence(facet.evidence))
+    for harm in verdict.collateral if verdict else ():
+        yield Fact(False, f"Side effect: {reflow(harm.detail or harm.subject)}")
+    steps = f"{record.steps} step{'s' if record.steps != 1 else ''}"
+    yield Fact(None, f"{steps}, {record.seconds:.0f} seconds")
 
 
 def _sentence(text: str) -> str:

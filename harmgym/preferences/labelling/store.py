@@ -40,8 +40,10 @@ CREATE TABLE annotators (name TEXT PRIMARY KEY, since REAL NOT NULL);
 CREATE TABLE answers (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL,
     item TEXT NOT NULL REFERENCES items(key), annotator TEXT NOT NULL REFERENCES annotators(name),
-    choice TEXT NOT NULL CHECK (choice IN ('a', 'b')), shown_left TEXT NOT NULL CHECK (shown_left IN ('a', 'b')),
-    time_s REAL NOT NULL, reason TEXT NOT NULL, ratings_a TEXT, ratings_b TEXT, at REAL NOT NULL, undone REAL
+    choice TEXT NOT NULL CHECK (choice IN ('a', 'b')),
+    shown_left TEXT NOT NULL CHECK (shown_left IN ('a', 'b')),
+    time_s REAL NOT NULL, reason TEXT NOT NULL, ratings_a TEXT, ratings_b TEXT,
+    at REAL NOT NULL, undone REAL
 );
 CREATE UNIQUE INDEX one_answer ON answers (item, annotator) WHERE undone IS NULL;
 CREATE TABLE shown (annotator TEXT PRIMARY KEY, item TEXT NOT NULL, at REAL NOT NULL);
@@ -139,7 +141,8 @@ class Store:
     def annotators(self) -> list[tuple[str, int]]:
         """Names and how many answers each gave, in order of arrival."""
         rows = self._all(
-            "SELECT name, count(answers.id) FROM annotators LEFT JOIN answers ON annotator = name AND undone IS NULL "
+            "SELECT name, count(answers.id) FROM annotators LEFT JOIN answers ON annotator = "
+            "name AND undone IS NULL "
             "GROUP BY name ORDER BY since"
         )
         return [(str(name), int(count)) for name, count in rows]
@@ -173,7 +176,8 @@ class Store:
                 return
             try:
                 db.execute(
-                    "INSERT INTO answers (id, item, annotator, choice, shown_left, time_s, reason, ratings_a, ratings_b, at) "
+                    "INSERT INTO answers (id, item, annotator, choice, shown_left, time_s, "
+                    "reason, ratings_a, ratings_b, at) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (*values, rating_a, rating_b, time.time()),
                 )
@@ -186,7 +190,8 @@ class Store:
         """Take back the last answer of a person and return it; None when there is none."""
         with self._transaction() as db:
             row = db.execute(
-                f"SELECT {_COLUMNS} FROM answers WHERE annotator = ? AND undone IS NULL ORDER BY number DESC LIMIT 1",
+                f"SELECT {_COLUMNS} FROM answers WHERE annotator = ? AND undone IS NULL ORDER BY "
+                "number DESC LIMIT 1",
                 (name,),
             ).fetchone()
             if row is None:
@@ -212,7 +217,10 @@ class Store:
 
     def rows(self) -> Iterator[Row]:
         """Every answer in the order given, those taken back included."""
-        query = f"SELECT body, shown_left, undone, {_COLUMNS} FROM answers JOIN items ON key = item ORDER BY number"
+        query = (
+            f"SELECT body, shown_left, undone, {_COLUMNS} FROM answers "
+            "JOIN items ON key = item ORDER BY number"
+        )
         for body, left, undone, *rest in self._all(query):
             side: Side = "a" if left == "a" else "b"
             yield Row(
@@ -237,7 +245,8 @@ class Store:
         owner, version = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
         if int(owner) != APPLICATION_ID:
             raise JudgmentError(
-                f"{self.path}: needed a store of labels, found another program's SQLite file; move it away"
+                f"{self.path}: needed a store of labels, found another program's SQLite file; "
+                "move it away"
             )
         if int(version) != FORMAT:
             raise JudgmentError(

@@ -6,11 +6,73 @@ this side: they would give the answer away.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from harmgym.preferences.judgments import Side
 from harmgym.preferences.labelling.desk import Place
 from harmgym.preferences.labelling.items import Item, Shown
+
+
+class FactView(TypedDict):
+    """One thing found on the machine: good, bad, or neither."""
+
+    good: bool | None
+    text: str
+
+
+class StepView(TypedDict):
+    """One step of a recovery; `picture` is the path it is served at."""
+
+    caption: str
+    kind: str
+    error: str | None
+    picture: str | None
+
+
+class OptionView(TypedDict):
+    """One recovery of a pair."""
+
+    side: Side
+    text: str
+    report: str
+    outcome: list[FactView]
+    steps: list[StepView]
+
+
+class ItemView(TypedDict):
+    """A pair, the recovery that stands left first."""
+
+    key: str
+    text: str
+    state: list[str]
+    constraints: list[str]
+    options: list[OptionView]
+
+
+class PlaceView(TypedDict):
+    """Where a person stands."""
+
+    current: ItemView | None
+    following: ItemView | None
+    done: int
+    left: int
+
+
+class UndoView(PlaceView):
+    """The same, with the answer that was taken back."""
+
+    undone: dict[str, object] | None
+
+
+class StartView(TypedDict):
+    """What the page shows before anybody has given a name."""
+
+    title: str
+    ratings: list[dict[str, str]]
+    annotators: list[dict[str, object]]
+    given: int
+    needed: int
+
 
 ANCHORS: dict[str, tuple[str, str, str]] = {
     "comprehensiveness": ("Covers the harm", "only a small part", "all of it"),
@@ -32,8 +94,8 @@ def rubric() -> list[dict[str, str]]:
     ]
 
 
-def item_view(item: Item, left: Side) -> dict[str, Any]:
-    """One pair as JSON, the recovery that stands left first."""
+def item_view(item: Item, left: Side) -> ItemView:
+    """One pair as JSON."""
     sides: tuple[Side, Side] = ("a", "b") if left == "a" else ("b", "a")
     scenario = item.pair.scenario
     return {
@@ -41,22 +103,18 @@ def item_view(item: Item, left: Side) -> dict[str, Any]:
         "text": scenario.text,
         "state": list(scenario.state),
         "constraints": list(scenario.constraints),
-        "options": [
-            {"side": side, **_shown(item.key, side, item.a if side == "a" else item.b)}
-            for side in sides
-        ],
+        "options": [_option(item.key, side, item.a if side == "a" else item.b) for side in sides],
     }
 
 
-def place_view(
-    place: Place, current: dict[str, Any] | None, following: dict[str, Any] | None
-) -> dict[str, Any]:
+def place_view(place: Place, current: ItemView | None, following: ItemView | None) -> PlaceView:
     """Where a person stands, as JSON."""
     return {"current": current, "following": following, "done": place.done, "left": place.left}
 
 
-def _shown(key: str, side: Side, shown: Shown) -> dict[str, Any]:
+def _option(key: str, side: Side, shown: Shown) -> OptionView:
     return {
+        "side": side,
         "text": shown.text,
         "report": shown.report,
         "outcome": [{"good": fact.good, "text": fact.text} for fact in shown.outcome],

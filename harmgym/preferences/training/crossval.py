@@ -5,7 +5,6 @@ predictor on the same folds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from harmgym.preferences.judgments import Judgment
 from harmgym.preferences.measures import calibration_error, correct, losses, mean_interval
 from harmgym.preferences.statistics import cohen_kappa, rater_pairs
 from harmgym.preferences.training.evaluate import effects, headline, three
+from harmgym.preferences.training.report import PredictorRow, Report
 from harmgym.preferences.training.rows import compare
 from harmgym.reward.model import PreferenceModel
 
@@ -26,7 +26,7 @@ FEWEST_DOUBLE = 30
 
 def evaluate_file(
     model: PreferenceModel, judgments: Sequence[Judgment], encoder: bool = False
-) -> dict[str, Any]:
+) -> Report:
     """Evaluate a model on judgments, beside predictors that are cross-validated on the same
     judgments.
 
@@ -42,10 +42,13 @@ def evaluate_file(
         )
     found = headline(model, data.pairs, None)
     ceiling = agreement_ceiling(judgments)
-    found["ceiling"] = ceiling
-    found["ratio"] = found["accuracy"] / ceiling if ceiling else None
+    accuracy = found["accuracy"]
     return {
-        **found,
+        "accuracy": accuracy,
+        "ceiling": ceiling,
+        "ratio": accuracy / ceiling if ceiling and accuracy is not None else None,
+        "ece": found["ece"],
+        "intervals": found["intervals"],
         "source": data.pairs.source,
         "model": {
             "digest": model.digest,
@@ -58,7 +61,8 @@ def evaluate_file(
             "judgments": len(judgments),
             "scenarios": len(np.unique(data.pairs.scenario)),
             "levels": note,
-            "rows": "five folds of whole scenarios on these judgments; the headline is the given model on all of them",
+            "rows": "five folds of whole scenarios on these judgments; "
+            "the headline is the given model on all of them",
             "ceiling": "upper bound from pairs judged twice: (1 + sqrt(kappa)) / 2"
             if ceiling
             else "unknown",
@@ -86,12 +90,11 @@ def _with_levels(model: PreferenceModel, data: Judged) -> tuple[Judged, str]:
     levels = np.where(
         unknown[:, None], model.estimator.levels(data.plans.features), data.plans.levels
     )
-    return data.with_levels(
-        levels
-    ), f"estimated from text for {int(unknown.sum())} of {len(unknown)} recoveries"
+    note = f"estimated from text for {int(unknown.sum())} of {len(unknown)} recoveries"
+    return data.with_levels(levels), note
 
 
-def _rows(data: Judged, encoder: bool) -> list[dict[str, Any]]:
+def _rows(data: Judged, encoder: bool) -> list[PredictorRow]:
     fold, pairs = folds(data.pairs.scenario), data.pairs
     logits: dict[str, Array] = {}
     notes: dict[str, str] = {}
@@ -113,7 +116,7 @@ def _rows(data: Judged, encoder: bool) -> list[dict[str, Any]]:
 
 
 def _only_seen(data: Judged) -> Judged:
-    """Drop the plans of scenarios that are held out, so that nothing is learned from their texts."""
+    """Drop the plans of held-out scenarios, so that nothing is learned from their texts."""
     kept: NDArray[np.int64] = np.flatnonzero(
         np.isin(data.plans.scenario, np.unique(data.pairs.scenario))
     )

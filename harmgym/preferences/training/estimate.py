@@ -1,4 +1,4 @@
-"""Train the estimator of levels from plan texts on a corpus where levels are known by construction."""
+"""Train the estimator of levels from plan texts, on a corpus of known levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the model right? Everything that `harmgym rm eval` prints, computed afresh; nothing is
+"""Is the model right? Everything that `harmgym preference eval` prints, computed afresh; nothing is
 remembered from training.
 
 On simulated judgments the truth is known, so the model is measured against it: train and held-out
@@ -7,8 +7,6 @@ those who were trained on.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +27,17 @@ from harmgym.preferences.moderation import moderations
 from harmgym.preferences.simulate import Simulation, plans_of, simulate
 from harmgym.preferences.training.estimate import correlations
 from harmgym.preferences.training.fit import choose_ridge, fit
+from harmgym.preferences.training.report import (
+    BestOf,
+    ContextGain,
+    Effect,
+    Headline,
+    Paired,
+    PredictorRow,
+    Report,
+    Span,
+    Transfer,
+)
 from harmgym.preferences.training.rows import Row, compare
 from harmgym.reward.model import PreferenceModel
 from harmgym.reward.published import TABLE_4
@@ -44,12 +53,9 @@ Z = 1.959964
 
 def evaluate_simulated(
     model: PreferenceModel, corpus: Corpus, encoder: bool = False, count: int = 1150
-) -> dict[str, Any]:
+) -> Report:
     """Evaluate a model on held-out scenarios of the corpus, judged by a second simulated
     population.
-
-    Returns a JSON-ready dict: accuracy, ceiling, ratio, ece (value, low, high each under
-    "intervals"), rows, effects, source, and paired, moderations, estimates, protocol.
     """
     calibration = calibrate(corpus)
     train = simulate(corpus.split("train"), calibration, count, TRAIN_SEED)
@@ -84,7 +90,7 @@ def evaluate_simulated(
 
 def headline(
     model: PreferenceModel, pairs: Pairs, truth: Array | None, personal: Array | None = None
-) -> dict[str, Any]:
+) -> Headline:
     """Return accuracy, ceiling, ratio and ece of a model with known levels, and their intervals.
 
     `truth` (n,): the log-odds by the true weights of the average person in each context, the most
@@ -103,18 +109,21 @@ def headline(
             best = correct(known, pairs.chose_a)
             intervals[f"{name}ceiling"] = mean_interval(best, pairs.scenario)
             intervals[f"{name}ratio"] = ratio_interval(hits, best, pairs.scenario)
-    values = {
-        name: intervals[name].value if name in intervals else None
-        for name in ("accuracy", "ceiling", "ratio", "ece")
+    known_truth = truth is not None
+    return {
+        "accuracy": intervals["accuracy"].value,
+        "ceiling": intervals["ceiling"].value if known_truth else None,
+        "ratio": intervals["ratio"].value if known_truth else None,
+        "ece": intervals["ece"].value,
+        "intervals": {name: three(one) for name, one in intervals.items()},
     }
-    return {**values, "intervals": {name: three(one) for name, one in intervals.items()}}
 
 
-def effects(weights: Array, standard_errors: Array) -> dict[str, dict[str, Any]]:
+def effects(weights: Array, standard_errors: Array) -> dict[str, Effect]:
     """Return, per dimension, a learned main effect (8,) with its standard error beside the
     published 95 % interval.
     """
-    found = {}
+    found: dict[str, Effect] = {}
     for at, name in enumerate(ATTRIBUTES):
         published = TABLE_4[name]
         low, high = (
@@ -132,7 +141,7 @@ def effects(weights: Array, standard_errors: Array) -> dict[str, dict[str, Any]]
     return found
 
 
-def effects_on_ratings(pairs: Pairs, context: str) -> dict[str, dict[str, Any]]:
+def effects_on_ratings(pairs: Pairs, context: str) -> dict[str, Effect]:
     """Return the main effects fitted to the raters' own ratings, which is what Table 4 is about.
 
     Weights on known levels are a little smaller: people see the levels with error.
@@ -142,7 +151,7 @@ def effects_on_ratings(pairs: Pairs, context: str) -> dict[str, dict[str, Any]]:
     return effects(fitted.w, fitted.standard_errors)
 
 
-def paired(corpus: Corpus, calibration: Calibration, count: int = PAIRED_TRAIN) -> dict[str, Any]:
+def paired(corpus: Corpus, calibration: Calibration, count: int = PAIRED_TRAIN) -> Paired:
     """Compare context-conditional with global weights at `count` judgments, on the same held-out
     judgments.
 
@@ -164,32 +173,30 @@ def paired(corpus: Corpus, calibration: Calibration, count: int = PAIRED_TRAIN) 
         for kind, out in logits.items():
             ridge, _ = choose_ridge(known, kind)
             out[unknown] = fit(known, kind, ridge).logits(judged.take(unknown), kind)
-    return {"judgments": count, "test_judgments": len(judged), **_differences(logits, judged, test)}
+    chance = 1.0 / (1.0 + np.exp(-test.true_logits(personal=False)))
+    return {
+        "judgments": count,
+        "test_judgments": len(judged),
+        "flags": _gain(logits["flags"], logits["none"], judged, chance),
+        "topics": _gain(logits["topics"], logits["none"], judged, chance),
+    }
 
 
-def _differences(logits: dict[str, Array], judged: Pairs, test: Simulation) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    truth = test.true_logits(personal=False)
-    chance = 1.0 / (1.0 + np.exp(-truth))
-    for kind in ("flags", "topics"):
-        hits = correct(logits[kind], judged.chose_a) - correct(logits["none"], judged.chose_a)
-        saved = losses(logits["none"], judged.chose_a) - losses(logits[kind], judged.chose_a)
-        # Which answer the average person would give more often: no noise of single answers, and so
-        # the sharpest measure.
-        expected = np.where(
-            (logits[kind] > 0) == (logits["none"] > 0), 0.0, np.where(logits[kind] > 0, 1.0, -1.0)
-        ) * (2.0 * chance - 1.0)
-        found[kind] = {
-            "accuracy_gain": three(mean_interval(hits, judged.scenario)),
-            "expected_accuracy_gain": three(mean_interval(expected, judged.scenario)),
-            "loss_saved": three(mean_interval(saved, judged.scenario)),
-        }
-    return found
+def _gain(mine: Array, other: Array, judged: Pairs, chance: Array) -> ContextGain:
+    hits = correct(mine, judged.chose_a) - correct(other, judged.chose_a)
+    saved = losses(other, judged.chose_a) - losses(mine, judged.chose_a)
+    # Which answer the average person would give more often: no noise of single answers, and so the
+    # sharpest measure.
+    side = np.where(mine > 0, 1.0, -1.0)
+    expected = np.where((mine > 0) == (other > 0), 0.0, side) * (2.0 * chance - 1.0)
+    return {
+        "accuracy_gain": three(mean_interval(hits, judged.scenario)),
+        "expected_accuracy_gain": three(mean_interval(expected, judged.scenario)),
+        "loss_saved": three(mean_interval(saved, judged.scenario)),
+    }
 
 
-def best_of(
-    utility: Array, truth: Array, scenario: NDArray[np.int64], seed: int = 0
-) -> dict[str, Any]:
+def best_of(utility: Array, truth: Array, scenario: NDArray[np.int64], seed: int = 0) -> BestOf:
     """Let a predictor pick the best of ten plans drawn with replacement from each scenario's plans.
 
     utility and truth (P,): what the predictor and the average simulated person think of each plan.
@@ -214,7 +221,7 @@ def best_of(
     }
 
 
-def _row(row: Row, test: Simulation) -> dict[str, Any]:
+def _row(row: Row, test: Simulation) -> PredictorRow:
     judged = test.judged()
     logits = row.logits(judged)
     chose_a, scenario = judged.pairs.chose_a, judged.pairs.scenario
@@ -258,7 +265,7 @@ def _truth_row(test: Simulation) -> Row:
 
 def _protocol(
     corpus: Corpus, calibration: Calibration, train: Simulation, test: Simulation
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "train_judgments": len(train),
         "train_scenarios": len(train.corpus.scenarios),
@@ -273,7 +280,7 @@ def _protocol(
     }
 
 
-def transfer(model: PreferenceModel, calibration: Calibration) -> dict[str, Any] | None:
+def transfer(model: PreferenceModel, calibration: Calibration) -> Transfer | None:
     """Test the model on recoveries that ran on real machines, judged by the second simulated
     population.
 
@@ -302,6 +309,6 @@ def transfer(model: PreferenceModel, calibration: Calibration) -> dict[str, Any]
     }
 
 
-def three(interval: Interval) -> dict[str, float]:
-    """Return value, low and high of an interval as a JSON-ready dict."""
+def three(interval: Interval) -> Span:
+    """Return an interval in its JSON form."""
     return {"value": interval.value, "low": interval.low, "high": interval.high}

