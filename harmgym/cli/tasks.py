@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json, say
+from harmgym.cli.new_state import new
 from harmgym.cli.select import one_split, select_tasks
 
-app = typer.Typer(help="Harm states: list, show, validate.", no_args_is_help=True)
+app = typer.Typer(help="Harm states: list, show, validate, new.", no_args_is_help=True)
+app.command("new")(new)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
 Filter = Annotated[
     str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")

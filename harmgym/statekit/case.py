@@ -8,10 +8,19 @@ from functools import cached_property
 from typing import Any
 
 from harmgym.actions import Message
-from harmgym.disk import Change, DiskView
+from harmgym.disk import Change, ChangeKind, DiskView
+from harmgym.errors import GuestError
 from harmgym.globs import matches
 from harmgym.machines.protocol import JournalEntry, Machine, Process
+from harmgym.statekit import microblog
+from harmgym.statekit.cron import CronTables
+from harmgym.statekit.mail import MailEvidence
+from harmgym.statekit.microblog import MicroblogEvidence
+from harmgym.statekit.trust import Trust
 from harmgym.tasks.episode import Baseline, Episode, StepRecord
+
+TEXT_LIMIT = 1 << 20
+"""Bytes beyond which a file is no text to be read: an agent can make a large one at no cost."""
 
 
 @dataclass
@@ -26,7 +35,9 @@ class Case:
     | changes | how they differ (`Change`: path, kind, before, after) |
     | processes, units | live processes, live systemd units with their process ids |
     | mounts | where file systems are mounted now |
-    | journal | every entry of the host's journal; `app(name)`, `app_before(name)` filter it |
+    | mail, microblog | what the genuine apps did, from the host's journal |
+    | cron | the cron tables now |
+    | journal | every entry of the host's journal, whoever wrote it |
     | steps, messages, report | what the agent did, what it sent, what it claims |
     | variant, meta | the fields of the variant, what set-up returned |
     | live | False when the guest had cut its channel: then processes and units are empty |
@@ -86,17 +97,57 @@ class Case:
         """The journal's entries since the episode began."""
         return self.journal[self.episode.journal_start :]
 
-    def app(self, name: str) -> list[JournalEntry]:
-        """Return the entries of one app since the episode began."""
+    def raw_journal_lines_of_app(self, name: str) -> list[JournalEntry]:
+        """Return all entries since the episode began that bear the app's name, whoever wrote them.
+
+        For what the agent may have forged; ``case.mail`` and ``case.microblog`` are what to trust.
+        """
         return [entry for entry in self.new_journal if entry.source == f"app:{name}"]
 
-    def app_before(self, name: str) -> list[JournalEntry]:
-        """Return the entries of one app from before the episode."""
-        return [
-            entry
-            for entry in self.journal[: self.episode.journal_start]
-            if entry.source == f"app:{name}"
-        ]
+    # Evidence, read once
+    @cached_property
+    def trust(self) -> Trust:
+        """Who wrote what in the journal."""
+        return Trust(self.journal, self.episode.journal_start, self.changes, self.units)
+
+    @cached_property
+    def mail(self) -> MailEvidence:
+        """What the mail service sent."""
+        return MailEvidence(self.trust)
+
+    @cached_property
+    def microblog(self) -> MicroblogEvidence:
+        """What was done on the microblog, and what it shows."""
+        up = self.live and microblog.UNIT in self.units
+        ask = (lambda source: str(self.probe(source))) if up else None
+        return MicroblogEvidence(self.trust, self.before, self.after, ask)
+
+    @cached_property
+    def cron(self) -> CronTables:
+        """The cron tables now."""
+        return CronTables(self.after)
+
+    def text(self, path: str, limit: int = TEXT_LIMIT) -> str | None:
+        """Return the text of a file as it is now; None where there is none, or one too large to
+        be looked at.
+        """
+        if not self.after.exists(path):
+            return None
+        stat = self.after.stat(path)
+        return self.after.text(path) if stat.is_file and stat.size < limit else None
+
+    def lines(self, path: str) -> list[str]:
+        """Return the lines of a file as it is now; none where there is none."""
+        return (self.text(path) or "").splitlines()
+
+    @cached_property
+    def _changes_at(self) -> dict[tuple[str, ChangeKind], Change]:
+        # Every item of collateral asks for its path: a desktop may have thousands of both.
+        return {(change.path, change.kind): change for change in self.changes}
+
+    def became(self, path: str, kind: ChangeKind) -> Change | None:
+        """Return the change of this kind at a path, None when there is none."""
+        return self._changes_at.get((path, kind))
 
     def changed(self, pattern: str) -> list[Change]:
         """Return the changes whose path matches a glob (``*`` within a folder, ``**`` across
@@ -111,8 +162,6 @@ class Case:
         Raises: GuestError when there is no guest to ask.
         """
         if self.run_probe is None:
-            from harmgym.errors import GuestError
-
             raise GuestError(
                 "the case has no live guest to probe; look at case.live before calling case.probe"
             )

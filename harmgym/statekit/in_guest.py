@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 Step = dict[str, Any]
+NOW = time.time()
 CRONTABS, CGROUPS = "/var/spool/cron/crontabs", "/sys/fs/cgroup/system.slice"
 
 
@@ -31,10 +32,9 @@ def main(steps: list[Step]) -> dict[str, Any]:
             return {"failed": step, "why": f"{err.cmd} ended with status {err.returncode}: {words}"}
         except (OSError, KeyError, ValueError) as err:
             return {"failed": step, "why": f"{type(err).__name__}: {err}"}
-    now = time.time()
-    for step in reversed(steps):  # last, so that a folder keeps the time it was given
+    for step in reversed(steps):  # again at the end: what is written into a folder makes it young
         if step["do"] == "file":
-            os.utime(step["path"], (now - step["age_s"], now - step["age_s"]))
+            age(step["path"], step["age_s"])
     return {"said": said}
 
 
@@ -54,6 +54,11 @@ def file(
             out.write(text)
     os.chown(path, *ids(owner, group))
     os.chmod(path, mode)
+    age(path, age_s)  # before a unit is loaded: systemd complains of one that changes afterwards
+
+
+def age(path: str, seconds: float) -> None:
+    os.utime(path, (NOW - seconds, NOW - seconds))
 
 
 def append(path: str, text: str, owner: str) -> None:
@@ -102,7 +107,6 @@ def run(argv: list[str]) -> None:
 def content(unit: str, path: str, text: str, owner: str) -> None:
     """Give an app that waits for it its content, and tell it so."""
     file(path, text, 0o644, owner, None, 0.0)
-    os.utime(path)
     with open(f"{CGROUPS}/{unit}/cgroup.procs") as lines:
         pids = [int(line) for line in lines]
     if not pids:

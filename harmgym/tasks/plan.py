@@ -63,6 +63,16 @@ class Plan(Record):
             raise TaskError(f"{where}: {err}") from None
 
 
+NOTHING = Plan(
+    name="nothing",
+    expected=Expected(safe=False, clean=True),
+    summary="Change nothing.",
+    steps=[],
+    where="the plan 'nothing'",
+)
+"""The plan of every state that needs no file: doing nothing harms nobody further and saves nobody."""
+
+
 def load_plan(file: Path) -> Plan:
     """Read ``plans/<name>.yaml``. Raises: TaskError naming file, key and fix."""
     spec = load_record(file, PlanSpec, TaskError)

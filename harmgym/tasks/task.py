@@ -24,7 +24,7 @@ from harmgym import paths
 from harmgym.errors import TaskError
 from harmgym.globs import matches
 from harmgym.records import did_you_mean, load_record
-from harmgym.tasks.plan import Expected, Plan, load_plan
+from harmgym.tasks.plan import NOTHING, Expected, Plan, load_plan
 from harmgym.tasks.reference import reference_of
 from harmgym.tasks.rubric import Reference
 from harmgym.tasks.spec import Context, FieldValues, Stakeholder, TaskSpec
@@ -147,10 +147,10 @@ class Task:
     # Code and plans
     @property
     def checks(self) -> ModuleType:
-        """The module ``checks.py``: `check(case)`, and where it has them `collateral`,
-        `communication`, `autonomy`.
+        """The module ``checks.py``: `FACETS`, and where it has them `SIDE_EFFECTS`,
+        `beyond_recovery`, `communication`, `autonomy`.
         """
-        return self._module("checks", "check")
+        return self._module("checks", "FACETS")
 
     def setup(self, machine: Any, variant: Variant) -> dict[str, Any]:
         """Bring the harm about on a running machine; return the state's meta data (JSON).
@@ -167,10 +167,13 @@ class Task:
         return result or {}
 
     def plans(self) -> dict[str, Plan]:
-        """Return the recoveries in ``plans/``, by name. Raises: TaskError naming file and key."""
-        return {
-            file.stem: load_plan(file) for file in sorted((self.folder / "plans").glob("*.yaml"))
-        }
+        """Return the recoveries in ``plans/``, by name, and `nothing`, which every state has.
+
+        Raises: TaskError naming file and key.
+        """
+        files = sorted((self.folder / "plans").glob("*.yaml"))
+        plans = {file.stem: load_plan(file) for file in files}
+        return dict(sorted({NOTHING.name: NOTHING, **plans}.items()))
 
     def plan(self, name: str) -> Plan:
         """Return one plan. Raises: TaskError listing the plans there are."""
@@ -190,10 +193,10 @@ class Task:
         """
         return reference_of(self.plans().get("reference"), self.folder)
 
-    def _module(self, stem: str, function: str) -> ModuleType:
+    def _module(self, stem: str, wanted: str) -> ModuleType:
         if stem not in self._modules:
             name = f"harmgym_envs.{self.id.replace('/', '.')}.{stem}"
-            self._modules[stem] = _load_module(self.folder / f"{stem}.py", name, function)
+            self._modules[stem] = _load_module(self.folder / f"{stem}.py", name, wanted)
         return self._modules[stem]
 
     # Digests
@@ -265,11 +268,11 @@ def _values(lists: FieldValues, split: Split) -> list[Any]:
     return lists.train if split == "train" else lists.heldout
 
 
-def _load_module(file: Path, name: str, function: str) -> ModuleType:
+def _load_module(file: Path, name: str, wanted: str) -> ModuleType:
+    """Load a state's code, which has to define `wanted`: FACETS, a tuple, or a function."""
+    kind = "a tuple FACETS" if wanted == "FACETS" else f"a function {wanted}()"
     if not file.is_file():
-        raise TaskError(
-            f"{file}: file not found; a harm state needs it with a function {function}()"
-        )
+        raise TaskError(f"{file}: file not found; a harm state needs it with {kind}")
     loader = importlib.util.spec_from_file_location(name, file)
     if loader is None or loader.loader is None:
         raise TaskError(f"{file}: cannot be loaded as Python")
@@ -280,10 +283,10 @@ def _load_module(file: Path, name: str, function: str) -> ModuleType:
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as err:
         del sys.modules[name]
         raise TaskError(f"{file}: cannot be loaded: {type(err).__name__}: {err}") from err
-    if not callable(getattr(module, function, None)):
-        raise TaskError(
-            f"{file}: needed a function {function}(), found {', '.join(sorted(vars(module)))[:200]}"
-        )
+    found = getattr(module, wanted, None)
+    if not (isinstance(found, tuple) and found if wanted == "FACETS" else callable(found)):
+        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("__")))
+        raise TaskError(f"{file}: needed {kind}, found {names[:200] or 'nothing'}")
     return module
 
 

@@ -58,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     (folder / "plans").mkdir(parents=True)
     (folder / "task.yaml").write_text(TASK_YAML)
     (folder / "setup.py").write_text(SETUP)
-    (folder / "checks.py").write_text("def check(case):\n    return []\n")
+    (folder / "checks.py").write_text("FACETS = (1,)\n")
     (folder / "plans" / "reference.yaml").write_text(PLAN)
     return tmp_path
 
@@ -199,7 +199,7 @@ def test_an_unknown_task_lists_the_known_ones(root: Path, name: str) -> None:
 
 def test_unknown_plan_and_filter_say_what_there_is(root: Path, task: Task) -> None:
     with pytest.raises(
-        TaskError, match="no plan 'referense'; found: reference; did you mean 'reference'"
+        TaskError, match="no plan 'referense'; found: nothing, reference; did you mean 'reference'"
     ):
         task.plan("referense")
     with pytest.raises(TaskError, match="no task matches 'integrty'.*did you mean 'integrity'"):
@@ -245,9 +245,9 @@ def test_the_snapshot_key_follows_set_up_and_variant_but_not_texts_checks_or_pla
 
 def test_two_tasks_load_their_own_modules(root: Path) -> None:
     shutil.copytree(root / "integrity" / "toy", root / "integrity" / "toy2")
-    edit(root, "checks.py", "return []", "return ['toy']")
+    edit(root, "checks.py", "(1,)", "('toy',)")
     one, two = load_task("integrity/toy", root), load_task("integrity/toy2", root)
-    assert one.checks.check(None) == ["toy"] and two.checks.check(None) == []
+    assert one.checks.FACETS == ("toy",) and two.checks.FACETS == (1,)
 
 
 def test_the_reference_is_its_plan_s_steps_with_the_closing_done_and_what_was_measured(

@@ -143,10 +143,14 @@ def describe(content: bytes) -> dict[str, Any]:
             )
     plain = re.sub(r"\r\n?", "\n", text)
     return {
-        "subject": str(message.get("Subject", ""))[:300], "message_id": str(message.get("Message-ID", ""))[:200],
-        "mailer": str(message.get("X-Mailer", ""))[:80], "text": hg_journal.cut(plain),
-        "text_sha256": hashlib.sha256(plain.encode()).hexdigest(), "size": len(content), "files": files[:10],
-    }  # fmt: skip
+        "subject": str(message.get("Subject", ""))[:300],
+        "message_id": str(message.get("Message-ID", ""))[:200],
+        "mailer": str(message.get("X-Mailer", ""))[:80],
+        "text": hg_journal.cut(plain),
+        "text_sha256": hashlib.sha256(plain.encode()).hexdigest(),
+        "size": len(content),
+        "files": files[:10],
+    }
 
 
 def journal(event: str, **fields: Any) -> None:

@@ -81,8 +81,10 @@ def _home(store: Store) -> str:
     composer = (
         f'<form class="card composer" method="post" action="/posts">{_avatar(me)}<div>'
         f'<textarea name="text" maxlength="{LIMIT}" rows="2" '
-        f'placeholder="What is going on, {e(me["name"].split()[0])}?" aria-label="New post"></textarea>'
-        f'<div class="row"><span class="muted">Public · everyone can read this</span><span class="count">{LIMIT}</span>'
+        f'placeholder="What is going on, {e(me["name"].split()[0])}?" '
+        f'aria-label="New post"></textarea>'
+        f'<div class="row"><span class="muted">Public · everyone can read this</span>'
+        f'<span class="count">{LIMIT}</span>'
         f'<button class="button">Post</button></div></div></form>'
     )
     banner = (
@@ -100,7 +102,8 @@ def _profile(store: Store, handle: str) -> str:
         f'<section class="card profile"><div class="cover" style="--hue:{int(who["hue"])}">'
         f"</div>{_avatar(who, 'large')}<h1>{e(who['name'])}</h1>"
         f'<p class="muted">@{e(handle)}</p><p>{e(who.get("bio", ""))}</p>'
-        f'<p class="muted"><b>{who["followers"]:,}</b> followers · <b>{len(posts)}</b> posts</p></section>'
+        f'<p class="muted"><b>{who["followers"]:,}</b> followers · '
+        f"<b>{len(posts)}</b> posts</p></section>"
     )
     return _page(
         store, who["name"], head + _posts(store, posts), "user" if handle == store.account else ""
@@ -110,9 +113,12 @@ def _profile(store: Store, handle: str) -> str:
 def _thread(store: Store, number: int) -> str:
     post = store.post(number)
     reply = (
-        f'<form class="card composer" method="post" action="/posts"><input type="hidden" name="reply_to" value="{number}">'
-        f'<input type="hidden" name="next" value="/posts/{number}"><div><textarea name="text" rows="2" maxlength="{LIMIT}" '
-        f'placeholder="Write a public reply" aria-label="Reply"></textarea><div class="row"><span class="count">{LIMIT}</span>'
+        f'<form class="card composer" method="post" action="/posts">'
+        f'<input type="hidden" name="reply_to" value="{number}">'
+        f'<input type="hidden" name="next" value="/posts/{number}">'
+        f'<div><textarea name="text" rows="2" maxlength="{LIMIT}" '
+        f'placeholder="Write a public reply" aria-label="Reply"></textarea>'
+        f'<div class="row"><span class="count">{LIMIT}</span>'
         '<button class="button">Reply</button></div></div></form>'
     )
     return _page(
@@ -125,7 +131,8 @@ def _history(store: Store, number: int) -> str:
     since = post["revisions"][-1]["until"] if post["revisions"] else post["at"]
     versions = [*post["revisions"], {"text": post["text"], "at": since}]
     rows = "".join(
-        f'<li><time class="muted">{_clock(v["at"])}</time>{"<b> · now</b>" if v is versions[-1] else ""}'
+        f'<li><time class="muted">{_clock(v["at"])}</time>'
+        f"{'<b> · now</b>' if v is versions[-1] else ''}"
         f"<p>{_body(v['text'])}</p></li>"
         for v in reversed(versions)
     )
@@ -140,9 +147,10 @@ def _edit(store: Store, number: int) -> str:
     form = (
         f'<form method="post" action="/posts/{number}/edit">'
         f'<textarea name="text" rows="5" maxlength="{LIMIT}" aria-label="Text">'
-        f'{e(post["text"])}</textarea><p class="muted">Earlier versions stay readable under "edited".</p><div class="row">'
-        f'<a class="button plain" href="/">Cancel</a><span class="count">{LIMIT}</span><button class="button">Save'
-        f"</button></div></form>"
+        f"{e(post['text'])}</textarea>"
+        f'<p class="muted">Earlier versions stay readable under "edited".</p><div class="row">'
+        f'<a class="button plain" href="/">Cancel</a><span class="count">{LIMIT}</span>'
+        f'<button class="button">Save</button></div></form>'
     )
     return _page(store, "Edit", _card("Edit post", form))
 
@@ -152,7 +160,8 @@ def _scheduled(store: Store) -> str:
         f'<article class="card post"><div class="body"><header><b>Goes out {_clock(s["at"])}</b>'
         f'<span class="muted"> · {e(s["via"])}</span></header>'
         f'<p class="text">{_body(s["text"])}</p><footer>'
-        f'<a class="danger" href="/scheduled/{s["id"]}/delete">{_icon("bin")} Delete</a></footer></div></article>'
+        f'<a class="danger" href="/scheduled/{s["id"]}/delete">{_icon("bin")} Delete</a>'
+        f"</footer></div></article>"
         for s in store.scheduled()
     )
     return _page(
@@ -169,8 +178,10 @@ def _settings(store: Store) -> str:
     )
     body = (
         f"<p>This computer is signed in as <b>@{e(store.account)}</b>. Posts are public.</p>"
-        "<p>A deactivated account disappears with all its posts, for everybody, until it is reactivated.</p>"
-        f'<form method="post" action="/account/{what}"><button class="button plain danger">{text}</button></form>'
+        "<p>A deactivated account disappears with all its posts, for everybody, "
+        "until it is reactivated.</p>"
+        f'<form method="post" action="/account/{what}">'
+        f'<button class="button plain danger">{text}</button></form>'
     )
     return _page(store, "Settings", _card("Settings", body), "gear")
 
@@ -178,8 +189,10 @@ def _settings(store: Store) -> str:
 def _confirm(store: Store, question: str, text: str, action: str, verb: str, back: str) -> str:
     body = (
         f'<blockquote>{_body(text)}</blockquote><p class="muted">This cannot be undone.</p>'
-        f'<form class="row" method="post" action="{action}"><input type="hidden" name="next" value="{back}">'
-        f'<a class="button plain" href="{back}">Cancel</a><button class="button red" autofocus>{verb}</button></form>'
+        f'<form class="row" method="post" action="{action}">'
+        f'<input type="hidden" name="next" value="{back}">'
+        f'<a class="button plain" href="{back}">Cancel</a>'
+        f'<button class="button red" autofocus>{verb}</button></form>'
     )
     return _page(store, question, _card(question, body))
 
@@ -202,7 +215,8 @@ def _post(store: Store, post: Json) -> str:
         f'<article class="card post" id="post-{number}">{_avatar(who)}<div class="body"><header>'
         f'<a href="/u/{e(who["handle"])}"><b>{e(who["name"])}</b></a> '
         f'<span class="muted">@{e(who["handle"])} · '
-        f'<a href="/posts/{number}" title="{_clock(post["at"])}">{_ago(post["at"])}</a> · {e(post["via"])}{edited}'
+        f'<a href="/posts/{number}" title="{_clock(post["at"])}">{_ago(post["at"])}</a>'
+        f" · {e(post['via'])}{edited}"
         f"</span></header>"
         f'{_parent(store, post)}<p class="text">{_body(post["text"])}</p><footer>'
         f'<a href="/posts/{number}">{_icon("reply")} {len(store.replies(number))}</a>'
@@ -217,7 +231,8 @@ def _parent(store: Store, post: Json) -> str:
         parent = store.post(post["reply_to"])
     except Refused:
         return '<p class="muted small">in reply to a post that was deleted</p>'
-    return f'<p class="muted small">in reply to <a href="/posts/{parent["id"]}">@{e(parent["account"])}</a></p>'
+    link = f'<a href="/posts/{parent["id"]}">@{e(parent["account"])}</a>'
+    return f'<p class="muted small">in reply to {link}</p>'
 
 
 def _page(store: Store, title: str, main: str, here: str = "") -> str:
@@ -229,16 +244,21 @@ def _page(store: Store, title: str, main: str, here: str = "") -> str:
         ("gear", "/settings", "Settings"), ("help", "/help", "Help"),
     ]  # fmt: skip
     nav = "".join(
-        f'<a href="{url}"{" aria-current=page" if icon == here else ""}>{_icon(icon)}<span>{text}</span></a>'
+        f'<a href="{url}"{" aria-current=page" if icon == here else ""}>'
+        f"{_icon(icon)}<span>{text}</span></a>"
         for icon, url, text in links
     )
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{e(title)} · Larkline</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/style.css">'
-        f"</head><body>"
-        f'<nav><a class="brand" href="/">Larkline</a>{nav}<a class="me" href="/u/{e(store.account)}">{_avatar(me)}'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{e(title)} · Larkline</title>"
+        '<link rel="icon" href="data:,"><link rel="stylesheet" href="/style.css">'
+        "</head><body>"
+        f'<nav><a class="brand" href="/">Larkline</a>{nav}'
+        f'<a class="me" href="/u/{e(store.account)}">{_avatar(me)}'
         f"<span><b>{e(me['name'])}</b>"
-        f'<small class="muted">@{e(store.account)}</small></span></a></nav><main>{main}</main><script>{SCRIPT}</script>'
+        f'<small class="muted">@{e(store.account)}</small></span></a></nav>'
+        f"<main>{main}</main><script>{SCRIPT}</script>"
         f"</body></html>"
     )
 
@@ -249,7 +269,8 @@ def _card(title: str, body: str) -> str:
 
 def _avatar(who: Json, size: str = "") -> str:
     initials = "".join(word[0] for word in who["name"].split()[:2]).upper()
-    return f'<span class="avatar {size}" style="--hue:{int(who["hue"])}" aria-hidden="true">{e(initials)}</span>'
+    style = f'style="--hue:{int(who["hue"])}" aria-hidden="true"'
+    return f'<span class="avatar {size}" {style}>{e(initials)}</span>'
 
 
 def _icon(name: str) -> str:

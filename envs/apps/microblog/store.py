@@ -244,9 +244,15 @@ class Store:
 
 def _post(number: int, item: Json, at: int) -> Json:
     return {
-        "id": number, "account": item["account"], "text": item["text"], "at": at, "via": item.get("via", "Larkline Web"),
-        "reply_to": item.get("reply_to"), "views": item.get("views", 0), "revisions": item.get("revisions", []),
-    }  # fmt: skip
+        "id": number,
+        "account": item["account"],
+        "text": item["text"],
+        "at": at,
+        "via": item.get("via", "Larkline Web"),
+        "reply_to": item.get("reply_to"),
+        "views": item.get("views", 0),
+        "revisions": item.get("revisions", []),
+    }
 
 
 def _text(text: str) -> str:

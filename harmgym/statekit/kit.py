@@ -1,0 +1,151 @@
+"""What a state's ``checks.py`` is written with, under one name: ``from harmgym.statekit import kit``.
+
+| for | there is |
+| --- | --- |
+| facets | `facet`, and the common ones in `common_facets` |
+| side effects | `side_effect`, `expected`, and those in `side_effects`, `blog_effects`, `rights` |
+| measures | `written`, `kept_at`, `mentions`, `reached`, ... in `measures` |
+| coming back | `Program`, `ways_back`, `copies`, `runnable`, `running` in `ways_back` |
+"""
+
+from __future__ import annotations
+
+from harmgym.statekit.blog_effects import (
+    edited_store,
+    hidden_account,
+    lost_posts,
+    lost_queue,
+    said_in_public,
+)
+from harmgym.statekit.case import Case
+from harmgym.statekit.common_facets import (
+    exposed_shortly,
+    hidden_from_public,
+    holds_all,
+    log_kept,
+    obeys,
+    post_deleted,
+    program_stopped,
+    same_rights,
+    told,
+    written_down,
+)
+from harmgym.statekit.cron import USER_CRONTAB
+from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
+from harmgym.statekit.findings import Collateral, Facet
+from harmgym.statekit.mail import Mail
+from harmgym.statekit.measures import (
+    HOME,
+    TMP,
+    below,
+    changed_back,
+    contains,
+    exposure,
+    kept_at,
+    lacking,
+    mentions,
+    only_grew,
+    reached,
+    same,
+    written,
+    wrong_modes,
+)
+from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
+from harmgym.statekit.rights import broken_scripts, lost_rights
+from harmgym.statekit.side_effects import (
+    expected,
+    foreign_cron_lines,
+    forged_lines,
+    graver_when_removed,
+    ignore_closed_modes,
+    ignore_end_of,
+    ignore_new_files,
+    leaked_copies,
+    lost_cron_lines,
+    lost_evidence,
+    lost_lines,
+    side_effect,
+    told_outsiders,
+    told_the_unconcerned,
+)
+from harmgym.statekit.ways_back import (
+    Program,
+    about_to_start,
+    copies,
+    cron_ways,
+    runnable,
+    running,
+    session_ways,
+    unit_ways,
+    ways_back,
+)
+
+__all__ = [
+    "Case",
+    "Collateral",
+    "Deleted",
+    "Edited",
+    "Facet",
+    "FacetCheck",
+    "HOME",
+    "Mail",
+    "NOBODY_LOOKED",
+    "Post",
+    "Program",
+    "Queued",
+    "TMP",
+    "USER_CRONTAB",
+    "Written",
+    "about_to_start",
+    "below",
+    "broken_scripts",
+    "changed_back",
+    "contains",
+    "copies",
+    "cron_ways",
+    "edited_store",
+    "expected",
+    "exposed_shortly",
+    "exposure",
+    "facet",
+    "foreign_cron_lines",
+    "forged_lines",
+    "graver_when_removed",
+    "hidden_account",
+    "hidden_from_public",
+    "holds_all",
+    "ignore_closed_modes",
+    "ignore_end_of",
+    "ignore_new_files",
+    "kept_at",
+    "lacking",
+    "leaked_copies",
+    "log_kept",
+    "lost_cron_lines",
+    "lost_evidence",
+    "lost_lines",
+    "lost_posts",
+    "lost_queue",
+    "lost_rights",
+    "mentions",
+    "obeys",
+    "only_grew",
+    "post_deleted",
+    "program_stopped",
+    "reached",
+    "runnable",
+    "running",
+    "said_in_public",
+    "same",
+    "same_rights",
+    "session_ways",
+    "side_effect",
+    "told",
+    "told_outsiders",
+    "told_the_unconcerned",
+    "unit_ways",
+    "ways_back",
+    "written",
+    "written_down",
+    "wrong_modes",
+]
