@@ -239,11 +239,13 @@ def _snapshots() -> Answer:
 
 
 def _tasks() -> Answer:
-    from harmgym.tasks.task import list_tasks, load_task
+    from harmgym.tasks.catalogue import broken_because, find_tasks
 
-    need, ids = "harm states that load", list_tasks()
-    for task in ids:
-        load_task(task)
-    if ids:
+    need, ids = "harm states that load", find_tasks()
+    broken = {task: problem for task in ids if (problem := broken_because(task))}
+    if not broken and ids:
         return Answer("ok", need, f"{len(ids)} harm states")
-    return Answer("fail", need, "none", "reinstall harmgym")
+    found = f"{len(ids) - len(broken)} harm states, {len(broken)} broken: {', '.join(broken)}"
+    if len(broken) == len(ids):
+        return Answer("fail", need, found, "; ".join(broken.values()) or "reinstall harmgym")
+    return Answer("warn", need, found, "; ".join(broken.values()))

@@ -22,7 +22,7 @@ def write_skeleton(category: str, name: str, root: Path) -> Path:
     from harmgym.errors import TaskError
     from harmgym.files import tree_files, write_atomic
     from harmgym.records import did_you_mean
-    from harmgym.tasks.task import CATEGORIES
+    from harmgym.tasks.catalogue import CATEGORIES
 
     if category not in CATEGORIES:
         hint = did_you_mean(category, list(CATEGORIES))

@@ -76,7 +76,7 @@ def build(task: Filter = "all", variants: Seeds = 1) -> None:
     from harmgym.cli.select import select_tasks
     from harmgym.env.qemu_provider import QemuProvider
     from harmgym.errors import MachineError
-    from harmgym.tasks.task import load_task
+    from harmgym.tasks.catalogue import load_task
 
     jobs = [(load_task(name), seed) for name in select_tasks(task) for seed in range(variants)]
     failures = []
@@ -151,19 +151,19 @@ def prune(
 
 
 def _in_use(store: Any) -> list[str]:
-    """Keys of the base and of every variant of every task."""
-    from harmgym.tasks.task import list_tasks, load_task
-    from harmgym.tasks.variant import SPLITS
+    """Keys of the base, and of each snapshot there that its task's variant would have today."""
+    from harmgym.tasks.catalogue import list_tasks, load_task
+    from harmgym.tasks.variant import split_named
 
     base = store.find(store.base_key())
     if base is None:
         return []
-    keys = [base.key]
-    for task in map(load_task, list_tasks()):
-        for split in SPLITS:
-            variants = (task.variant(seed, split) for seed in range(task.variant_count(split)))
-            keys += [
-                store.derived_key(base, task.snapshot_key(base.key, variant))
-                for variant in variants
-            ]
+    keys, known = [base.key], list_tasks()
+    # A state has millions of variants: those that were built are named by their labels.
+    for manifest in store.list():
+        task, split, seed = [*manifest.label.split(), "", "", ""][:3]
+        if task in known and seed.isdecimal():
+            loaded = load_task(task)
+            variant = loaded.variant(int(seed), split_named(split))
+            keys.append(store.derived_key(base, loaded.snapshot_key(base.key, variant)))
     return keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.markup import escape
@@ -11,38 +11,63 @@ from rich.table import Table
 
 from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json, say
 from harmgym.cli.new_state import new
-from harmgym.cli.select import one_split, select_tasks
+from harmgym.cli.select import one_split, one_task, seeds_of, select_tasks
 
-app = typer.Typer(help="Harm states: list, show, validate, new.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from harmgym.runs.validate import Row
+
+app = typer.Typer(help="Harm states: list, show, variants, validate, new.", no_args_is_help=True)
 app.command("new")(new)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
 Filter = Annotated[
     str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")
 ]
 Variant = Annotated[int, typer.Option("--variant", min=0, help="Which variant.")]
+OneTask = Annotated[str, typer.Argument(help="A task's id.")]
+SHORT = 34
 InSplit = Annotated[str, typer.Option(help="train or heldout")]
+
+
+class ListedTask(TypedDict, total=False):
+    """A row of `tasks list`; a broken state has `task` and `broken` alone."""
+
+    task: str
+    broken: str
+    title: str
+    scenario: int
+    variants: dict[str, int]
+    reversible: str
+    plans: list[str]
 
 
 @app.command("list")
 def list_(task: Filter = "all", as_json: AsJson = False) -> None:
-    """List harm states.
+    """List harm states, those that are broken with the reason.
 
     Example: harmgym tasks list security
     """
-    from harmgym.tasks.task import load_task
+    from harmgym.tasks.catalogue import find_tasks
 
-    rows = [_row(load_task(name)) for name in select_tasks(task)]
+    rows = [_row(name) for name in find_tasks(None if task == "all" else task)]
     if as_json:
         print_json(rows)
         return
     table = new_table("task", "scenario", "variants", "reversible", "title", whole="task,variants")
     for row in rows:
-        variants = f"{row['variants']['train']} + {row['variants']['heldout']}"
+        if "broken" in row:
+            table.add_row(row["task"], "", "", "[red]broken[/]", escape(row["broken"]))
+            continue
+        variants = f"{row['variants']['train']:,} + {row['variants']['heldout']:,}"
         table.add_row(row["task"], str(row["scenario"]), variants, row["reversible"], row["title"])
     out.print(table)
 
 
-def _row(task: Any) -> dict[str, Any]:
+def _row(name: str) -> ListedTask:
+    from harmgym.tasks.catalogue import broken_because, load_task
+
+    if problem := broken_because(name):
+        return {"task": name, "broken": problem}
+    task = load_task(name)
     return {
         "task": task.id,
         "title": task.title,
@@ -54,8 +79,46 @@ def _row(task: Any) -> dict[str, Any]:
 
 
 @app.command()
+def variants(
+    task: OneTask,
+    split: InSplit = "train",
+    seeds: Annotated[
+        str,
+        typer.Option(help="Which seeds, such as 7, 0-9 or 3,7,40-42."),
+    ] = "0-9",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the variants of a task look like, one a line.
+
+    Example: harmgym tasks variants security/home_world_writable --seeds 0-4
+    """
+    loaded = one_task(task)
+    drawn = [loaded.variant(seed, one_split(split)) for seed in seeds_of(seeds)]
+    if as_json:
+        print_json([{"seed": one.seed, "split": one.split, "values": one.values} for one in drawn])
+        return
+    table = new_table("seed", *loaded.spec.variant, whole="seed")
+    for one in drawn:
+        table.add_row(str(one.seed), *(escape(shortened(value)) for value in one.values.values()))
+    out.print(table)
+    say(f"{loaded.variant_count(one_split(split)):,} variants in {split}")
+
+
+def shortened(value: object) -> str:
+    """Return a field's value in a few words; of a mapping the first part."""
+    match value:
+        case dict():
+            return shortened(next(iter(value.values()), ""))
+        case list():
+            words = ", ".join(shortened(item) for item in value)
+        case _:
+            words = str(value)
+    return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
+
+
+@app.command()
 def show(
-    task: Annotated[str, typer.Argument(help="A task's id.")],
+    task: OneTask,
     variant: Variant = 0,
     split: InSplit = "train",
     as_json: AsJson = False,
@@ -64,9 +127,7 @@ def show(
 
     Example: harmgym tasks show security/home_world_writable
     """
-    from harmgym.tasks.task import load_task
-
-    loaded = load_task(task)
+    loaded = one_task(task)
     drawn = loaded.variant(variant, one_split(split))
     facts = {
         "task": loaded.id,
@@ -134,22 +195,11 @@ def validate(
         raise typer.Exit(EXIT_NO)
 
 
-def _validation_table(rows: list[Any]) -> Table:
+def _validation_table(rows: list[Row]) -> Table:
     from harmgym.report.table import mark
 
-    table = new_table(
-        "",
-        "task",
-        "plan",
-        "safe",
-        "clean",
-        "facets",
-        "collateral",
-        "reward",
-        "seconds",
-        "what is wrong",
-        whole="task,plan,reward",
-    )
+    names = "task plan safe clean facets collateral reward seconds".split()
+    table = new_table("", *names, "what is wrong", whole="task,plan,reward")
     for row in rows:
         cleared = f"{sum(row.facets.values())}/{len(row.facets)}"
         cells = [

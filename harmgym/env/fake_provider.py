@@ -28,9 +28,10 @@ from harmgym.records import Record, did_you_mean, load_mapping, parse_record
 from harmgym.statekit.case import Case
 from harmgym.statekit.facets import FacetCheck, facet
 from harmgym.statekit.measures import changed_back, wrong_modes
+from harmgym.tasks.catalogue import chosen
 from harmgym.tasks.plan import Plan, PlanSpec
 from harmgym.tasks.spec import TaskSpec
-from harmgym.tasks.task import Task, chosen
+from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
 STATES = Path(__file__).with_name("fake_states.yaml")

@@ -20,8 +20,9 @@ from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 from harmgym.statekit.apps import stage
+from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.episode import Baseline
-from harmgym.tasks.task import Task, list_tasks, load_task
+from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
 Progress = Callable[[str], None]

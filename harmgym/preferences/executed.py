@@ -24,9 +24,9 @@ from harmgym.preferences.features import Judged, Pairs, Plans
 from harmgym.records import Record, parse_record, read_json_lines
 from harmgym.reward.context import flag_vector
 from harmgym.runs.folder import episode_folders, read_episode, read_steps, read_verdict
+from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.rubric import ATTRIBUTES, Attributes
 from harmgym.tasks.spec import Context
-from harmgym.tasks.task import load_task
 
 Array = NDArray[np.float64]
 FILE = DATA / "executed.jsonl"

@@ -100,7 +100,10 @@ def with_order(rows: Iterable[Row]) -> list[Row]:
         ranked = [of_task[name] for name in ORDER if name in of_task]
         for better, worse in zip(ranked, ranked[1:], strict=False):
             if not better.reward > worse.reward:
-                problem = f"reward {worse.reward:.3f} needed to be below {better.reward:.3f} of {better.plan!r}"
+                problem = (
+                    f"reward {worse.reward:.3f} should be below "
+                    f"{better.reward:.3f} of {better.plan!r}"
+                )
                 result[result.index(worse)] = worse.model_copy(
                     update={"problems": (*worse.problems, problem), "ok": False}
                 )
@@ -123,9 +126,8 @@ def _plans(task: Task, names: Sequence[str] | None) -> list[Plan]:
         )
     unknown = [name for name in names or () if name not in there]
     if unknown:
-        raise TaskError(
-            f"{task.id} has no plan {unknown[0]!r}; found: {', '.join(there)}{did_you_mean(unknown[0], list(there))}"
-        )
+        hint = did_you_mean(unknown[0], list(there))
+        raise TaskError(f"{task.id} has no plan {unknown[0]!r}; found: {', '.join(there)}{hint}")
     order = [*ORDER, *(name for name in there if name not in ORDER)]
     return [there[name] for name in order if names is None or name in names]
 
@@ -153,7 +155,8 @@ def _run(task: Task, plan: Plan, seed: int, split: Split, source: MachineProvide
     )
 
 
-def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, Any]:
+def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, object]:
+    """Return the row, or None and how the machine failed."""
     start = time.monotonic()
     env.reset()
     log, variant, failed = env.log, env.variant, list[str]()  # all are gone once it has ended
@@ -182,7 +185,11 @@ def _row(
     failed: list[str],
 ) -> Row:
     facets = {facet["name"]: facet["cleared"] for facet in verdict["facets"]}
-    problems = (*failed, *broken_promises(plan, verdict["safe"], verdict["clean"], facets))
+    collateral = tuple(
+        f"{item['kind']} {item['subject']}: {item['detail']}" for item in verdict["collateral"]
+    )
+    broken = broken_promises(plan, verdict["safe"], verdict["clean"], facets, collateral)
+    problems = (*failed, *broken)
     return Row(
         task=task.id,
         plan=plan.name,
@@ -192,9 +199,7 @@ def _row(
         clean=verdict["clean"],
         facets=facets,
         evidence={facet["name"]: facet["evidence"] for facet in verdict["facets"]},
-        collateral=tuple(
-            f"{item['kind']} {item['subject']}: {item['detail']}" for item in verdict["collateral"]
-        ),
+        collateral=collateral,
         attributes=verdict["attributes"] or {},
         reward=reward,
         seconds=seconds,
@@ -204,22 +209,40 @@ def _row(
     )
 
 
-def broken_promises(plan: Plan, safe: bool, clean: bool, facets: dict[str, bool]) -> list[str]:
+def broken_promises(
+    plan: Plan, safe: bool, clean: bool, facets: dict[str, bool], collateral: Sequence[str] = ()
+) -> list[str]:
     """Return a sentence for each thing that a plan promised and that did not come true."""
     expected, problems = plan.expected, []
-    for word, wanted, found in (("safe", expected.safe, safe), ("clean", expected.clean, clean)):
-        if wanted is not None and wanted != found:
-            problems.append(f"needed {word} to be {wanted}, found {found}")
+    if expected.safe is not None and expected.safe != safe:
+        problems.append(
+            "should end safe, but does not" if expected.safe else "should not end safe, but does"
+        )
+    if expected.clean is not None and expected.clean != clean:
+        problems.append(
+            f"should be clean, but {side_effects(collateral)}"
+            if expected.clean
+            else "should have side effects, but none was found"
+        )
     for name, wanted in expected.facets.items():
         if name not in facets:
-            problems.append(
-                f"{plan.where}: unknown facet {name!r}{did_you_mean(name, list(facets))}"
-            )
+            hint = did_you_mean(name, list(facets))
+            problems.append(f"{plan.where}: unknown facet {name!r}{hint}")
         elif facets[name] != wanted:
-            problems.append(
-                f"needed facet {name!r} {'cleared' if wanted else 'not cleared'}, found the opposite"
-            )
+            words = "be cleared, but is not" if wanted else "not be cleared, but is"
+            problems.append(f"facet {name!r} should {words}")
     return problems
+
+
+def side_effects(items: Sequence[str]) -> str:
+    """Return how many side effects there are and the first of them, as half a sentence."""
+    match items:
+        case []:
+            return "the verdict says that it is not"
+        case [only]:
+            return f"it has 1 side effect: {only}"
+        case _:
+            return f"it has {len(items)} side effects, the first: {items[0]}"
 
 
 def write_references(rows: Iterable[Row], source: QemuProvider) -> list[Path]:

@@ -32,7 +32,9 @@ class PlanSpec(Record):
 
 
 class Plan(Record):
-    """A recovery as a person would describe it (`summary`) and as actions with templates (`steps`)."""
+    """A recovery as a person would describe it (`summary`) and as actions with templates
+    (`steps`).
+    """
 
     name: str
     expected: Expected

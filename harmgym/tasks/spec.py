@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from harmgym.records import Record
+from harmgym.tasks.variant import Split
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -41,12 +42,38 @@ class Stakeholder(Record):
 
 
 class FieldValues(Record):
-    """The values that one field of a variant takes, by split; lists of the two splits share no
-    value.
+    """The values that one field of a variant takes, by split; the lists of the two splits share no
+    value. A value that is a mapping couples its parts: they are drawn together.
     """
 
     train: Annotated[list[Any], Field(min_length=1)]
     heldout: Annotated[list[Any], Field(min_length=1)]
+
+    def of(self, split: Split) -> list[Any]:
+        """Return the values of a split."""
+        return self.train if split == "train" else self.heldout
+
+    def problem(self) -> str:
+        """Return what is wrong with the lists, or an empty string."""
+        shared = [item for item in self.heldout if item in self.train]
+        if shared and len(self.train) > 1:
+            return f"{shared[0]!r} is in both train and heldout; held-out values must be unseen"
+        for split, items in (("train", self.train), ("heldout", self.heldout)):
+            twice = [item for at, item in enumerate(items) if item in items[:at]]
+            if twice:
+                return f"{twice[0]!r} is twice in {split}; each value needs to be there once"
+        first, *rest = [*self.train, *self.heldout]
+        other = [item for item in rest if _shape(item) != _shape(first)]
+        if other:
+            return (
+                f"expected every value to have the same keys as {first!r:.80}, got {other[0]!r:.80}"
+            )
+        return ""
+
+
+def _shape(value: object) -> object:
+    """Return what templates and set-up rely on: the keys of a mapping, or the kind of value."""
+    return sorted(value) if isinstance(value, dict) else type(value)
 
 
 class TaskSpec(Record):
@@ -60,9 +87,9 @@ class TaskSpec(Record):
     | description (template) | what the desktop looks like at the start |
     | safe_end, must_not_change | prose: what must be reached, what must survive |
     | context | flags of `Context` |
-    | reversible | undo: the state before can be had back; compensate: only made good; confine: only stopped |
+    | reversible | undo: all can be restored; compensate: only made good; confine: only stopped |
     | urgency | 0 (no hurry) to 1 (every second adds harm) |
-    | variant | field -> {train: [...], heldout: [...]} |
+    | variant | field -> {train: [...], heldout: [...]}; a mapping as a value couples its parts |
     | allowed_changes | globs of guest paths that a recovery may change |
     | time_limit_s | guest seconds an episode may last |
     | wait_s | longest time to let the screen settle after an action |
@@ -90,15 +117,12 @@ class TaskSpec(Record):
 
     @field_validator("variant")
     @classmethod
-    def _splits_apart(cls, value: dict[str, FieldValues]) -> dict[str, FieldValues]:
+    def _fields_fit(cls, value: dict[str, FieldValues]) -> dict[str, FieldValues]:
         if not value:
             raise ValueError("needed at least one field that varies")
         for name, lists in value.items():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(f"field name {name!r} needs small letters, digits and _")
-            shared = [item for item in lists.heldout if item in lists.train]
-            if shared and len(lists.train) > 1:
-                raise ValueError(
-                    f"{name}: {shared[0]!r} is in both train and heldout; held-out values must be unseen"
-                )
+            if problem := lists.problem():
+                raise ValueError(f"{name}: {problem}")
         return value

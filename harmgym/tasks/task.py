@@ -1,7 +1,6 @@
-"""Tasks: a harm state's folder read into frozen records; variants drawn from a seed; recoveries as
-executable plans.
+"""A harm state's folder as a frozen record: texts, variants, set-up and checks, recovery plans.
 
-A harm state is ``envs/<category>/<name>/`` with ``task.yaml``, ``setup.py`` (brings the harm about,
+A harm state is ``envs/<category>/<name>/`` with ``task.yaml``, ``setup.py`` (causes the harm,
 before the snapshot), ``checks.py`` (what counts as recovered), ``plans/*.yaml`` (recoveries that
 prove the checks) and ``files/`` (for the guest). ``envs/README.md`` explains how to write one.
 """
@@ -10,11 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -22,28 +18,17 @@ from typing import Any
 
 from harmgym import paths
 from harmgym.errors import TaskError
-from harmgym.globs import matches
-from harmgym.records import did_you_mean, load_record
-from harmgym.tasks.plan import NOTHING, Expected, Plan, load_plan
+from harmgym.files import digest_of, tree_files
+from harmgym.records import did_you_mean
+from harmgym.tasks.code import load_module, not_json_object
+from harmgym.tasks.draw import count, draw
+from harmgym.tasks.plan import NOTHING, Plan, load_plan
 from harmgym.tasks.reference import reference_of
 from harmgym.tasks.rubric import Reference
-from harmgym.tasks.spec import Context, FieldValues, Stakeholder, TaskSpec
+from harmgym.tasks.spec import Context, Stakeholder, TaskSpec
 from harmgym.tasks.templates import render, render_all
 from harmgym.tasks.variant import SPLITS, Split, Variant, split_named
 
-CATEGORIES = ("availability", "financial", "integrity", "misuse", "security")
-__all__ = [
-    "CATEGORIES",
-    "SPLITS",
-    "Expected",
-    "Plan",
-    "Split",
-    "Task",
-    "Variant",
-    "list_tasks",
-    "load_plan",
-    "load_task",
-]
 REQUIRED_PLANS = ("reference", "nothing", "overreach", "fake", "slow", "worse")
 
 
@@ -94,25 +79,21 @@ class Task:
 
     # Variants
     def variant_count(self, split: Split = "train") -> int:
-        """Return how many distinct variants the split has: the length of its longest list of
-        values.
+        """Return how many distinct variants the split has: the product of the numbers of its
+        fields' values, counted up to 2**31 - 1.
         """
-        return max(len(_values(lists, split)) for lists in self.spec.variant.values())
+        return count(self.spec.variant, split_named(split))
 
     def variant(self, seed: int = 0, split: Split = "train") -> Variant:
-        """Return variant number `seed` modulo `variant_count`: a pure function of task, seed and
-        split.
+        """Return variant number `seed`: a pure function of task, seed and split.
 
-        A shorter list is gone round with a shift of one at each round, so that fields do not march
-        in step.
+        Seeds 0 ... variant_count - 1 give as many different variants; from there on they repeat,
+        and the record then names the first seed that gave it. Raises: TaskError for a negative
+        seed.
         """
-        split_named(split)
-        index = seed % self.variant_count(split)
-        values = {}
-        for name, lists in self.spec.variant.items():
-            choices = _values(lists, split)
-            values[name] = choices[(index + index // len(choices)) % len(choices)]
-        return Variant(seed=index, split=split, values=values, task=self.id)
+        first = seed % self.variant_count(split) if seed >= 0 else seed
+        values = draw(self.spec.variant, self.id, split, first)
+        return Variant(seed=first, split=split, values=values, task=self.id)
 
     # Texts
     def instruction(self, variant: Variant) -> str:
@@ -159,11 +140,10 @@ class Task:
             MachineError when the machine breaks.
         """
         result = self._module("setup", "setup").setup(machine, variant)
-        found = _not_json_object(result)
+        found = not_json_object(result)
         if found:
-            raise TaskError(
-                f"{self.folder / 'setup.py'}: setup() needs to return a JSON object or None, found {found}"
-            )
+            file = self.folder / "setup.py"
+            raise TaskError(f"{file}: setup() needs to return a JSON object or None, found {found}")
         return result or {}
 
     def plans(self) -> dict[str, Plan]:
@@ -179,9 +159,8 @@ class Task:
         """Return one plan. Raises: TaskError listing the plans there are."""
         plans = self.plans()
         if name not in plans:
-            raise TaskError(
-                f"{self.id} has no plan {name!r}; found: {', '.join(plans) or 'none'}{did_you_mean(name, list(plans))}"
-            )
+            found, hint = ", ".join(plans) or "none", did_you_mean(name, list(plans))
+            raise TaskError(f"{self.id} has no plan {name!r}; found: {found}{hint}")
         return plans[name]
 
     @functools.cached_property
@@ -196,118 +175,49 @@ class Task:
     def _module(self, stem: str, wanted: str) -> ModuleType:
         if stem not in self._modules:
             name = f"harmgym_envs.{self.id.replace('/', '.')}.{stem}"
-            self._modules[stem] = _load_module(self.folder / f"{stem}.py", name, wanted)
+            self._modules[stem] = load_module(self.folder / f"{stem}.py", name, wanted)
         return self._modules[stem]
 
     # Digests
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of every file of the folder: changes when anything about the state changes."""
-        return _digest(_tree(self.folder))
+        return digest_of(tree_files(self.folder))
 
     def snapshot_key(self, parent_key: str, variant: Variant) -> str:
         """Return the snapshot's key, from parent, set-up code and files, apps and variant; not from
-        texts, checks or plans.
+        texts, checks, plans or the measured reference.
         """
-        apps = paths.content("envs") / "apps"
         wanted = self.spec.apps
-        parts = [(n, p) for n, p in _tree(self.folder) if n == "setup.py" or n.startswith("files/")]
+        parts = [
+            (name, path)
+            for name, path in tree_files(self.folder)
+            if name == "setup.py" or name.startswith("files/")
+        ]
         parts += [
-            (f"apps/{n}", p) for n, p in _tree(apps) if wanted is None or n.split("/")[0] in wanted
+            (f"apps/{name}", path)
+            for name, path in tree_files(paths.content("envs") / "apps")
+            if wanted is None or name.split("/")[0] in wanted
         ]
         seed = json.dumps([parent_key, self.id, variant.model_dump()], sort_keys=True)
-        return hashlib.sha256(f"{seed}\n{_digest(iter(parts))}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}\n{digest_of(parts)}".encode()).hexdigest()
 
 
-def chosen(id: str, filter: str) -> bool:
-    """Whether a filter means a task: its id, its category, its name, or a glob of any of them."""
-    return any(matches(text, filter) for text in (id, *id.split("/")))
+def check_texts(task: Task) -> None:
+    """Fill the texts of a task, to find unknown fields in their templates.
 
-
-def list_tasks(filter: str | None = None, root: Path | None = None) -> tuple[str, ...]:
-    """Return the ids of the harm states: all, one category, or those that a glob such as
-    ``"*/hidden_*"`` matches.
-
-    Raises: TaskError when a filter matches nothing.
+    One variant a split is enough, as every value of a field has the same keys (`TaskSpec` sees to
+    it); where a text has conditions, as many as it takes to meet every value. Raises: TaskError
+    naming file, key and field.
     """
-    base = root or paths.content("envs")
-    ids = [
-        f"{c}/{p.parent.name}" for c in CATEGORIES for p in sorted((base / c).glob("*/task.yaml"))
-    ]
-    if filter is None:
-        return tuple(ids)
-    found = tuple(i for i in ids if chosen(i, filter))
-    if not found:
-        hint = did_you_mean(filter, [*ids, *CATEGORIES])
-        raise TaskError(
-            f"no task matches {filter!r}; known tasks: {', '.join(ids) or f'none in {base}'}{hint}"
-        )
-    return found
-
-
-def load_task(id: str, root: Path | None = None) -> Task:
-    """Read a harm state by its id ``<category>/<name>``. Raises: TaskError naming the file, the key
-    and the fix.
-    """
-    base = root or paths.content("envs")
-    if not re.fullmatch(r"[a-z]+/[a-z0-9_]+", str(id)) or not (base / id / "task.yaml").is_file():
-        known = list_tasks(root=root)
-        raise TaskError(
-            f"unknown task {id!r}; known tasks: {', '.join(known) or f'none in {base}'}{did_you_mean(str(id), list(known))}"
-        )
-    folder = base / id
-    task = Task(id=id, folder=folder, spec=load_record(folder / "task.yaml", TaskSpec, TaskError))
+    fields, people = task.spec.variant, task.spec.stakeholders
+    texts = [task.spec.instruction, task.spec.description, *(s.role for s in people)]
     for split in SPLITS:
-        for seed in range(task.variant_count(split)):
-            variant = task.variant(seed, split)
+        longest = max(len(lists.of(split)) for lists in fields.values())
+        for number in range(longest if any("{%" in text for text in texts) else 1):
+            values = {
+                name: lists.of(split)[number % len(lists.of(split))]
+                for name, lists in fields.items()
+            }
+            variant = Variant(seed=0, split=split, values=values, task=task.id)
             task.instruction(variant), task.description(variant), task.stakeholders(variant)
-    return task
-
-
-def _values(lists: FieldValues, split: Split) -> list[Any]:
-    return lists.train if split == "train" else lists.heldout
-
-
-def _load_module(file: Path, name: str, wanted: str) -> ModuleType:
-    """Load a state's code, which has to define `wanted`: FACETS, a tuple, or a function."""
-    kind = "a tuple FACETS" if wanted == "FACETS" else f"a function {wanted}()"
-    if not file.is_file():
-        raise TaskError(f"{file}: file not found; a harm state needs it with {kind}")
-    loader = importlib.util.spec_from_file_location(name, file)
-    if loader is None or loader.loader is None:
-        raise TaskError(f"{file}: cannot be loaded as Python")
-    module = importlib.util.module_from_spec(loader)
-    sys.modules[name] = module
-    try:
-        loader.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as err:
-        del sys.modules[name]
-        raise TaskError(f"{file}: cannot be loaded: {type(err).__name__}: {err}") from err
-    found = getattr(module, wanted, None)
-    if not (isinstance(found, tuple) and found if wanted == "FACETS" else callable(found)):
-        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("__")))
-        raise TaskError(f"{file}: needed {kind}, found {names[:200] or 'nothing'}")
-    return module
-
-
-def _not_json_object(result: Any) -> str:
-    if not isinstance(result, dict | None):
-        return type(result).__name__
-    try:
-        json.dumps(result)
-    except (TypeError, ValueError) as err:
-        return str(err)
-    return ""
-
-
-def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            yield path.relative_to(folder).as_posix(), path
-
-
-def _digest(files: Iterator[tuple[str, Path]]) -> str:
-    total = hashlib.sha256()
-    for name, path in files:
-        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()

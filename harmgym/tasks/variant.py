@@ -14,8 +14,8 @@ SPLITS: tuple[Split, ...] = ("train", "heldout")
 
 
 class Variant(Record):
-    """One drawing of a harm state: `seed` counts 0 … variant_count - 1, so equal variants are equal
-    records.
+    """One drawing of a harm state: `seed` is the first that gives it, below the split's
+    `variant_count`, so equal variants are equal records.
     """
 
     seed: int
@@ -33,8 +33,9 @@ class Variant(Record):
             return self.values[name]
         except KeyError:
             hint = did_you_mean(name, list(self.values))
+            known = ", ".join(self.values)
             raise TaskError(
-                f"{self.task}: the variant has no field {name!r}; known: {', '.join(self.values)}{hint}"
+                f"{self.task}: the variant has no field {name!r}; known: {known}{hint}"
             ) from None
 
 

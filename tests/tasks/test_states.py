@@ -12,8 +12,9 @@ import pytest
 
 from harmgym.env.qemu_provider import QemuProvider
 from harmgym.runs.validate import ORDER, Row, validate
-from harmgym.tasks.task import REQUIRED_PLANS, list_tasks, load_task
-from harmgym.tasks.variant import SPLITS
+from harmgym.tasks.catalogue import list_tasks, load_task
+from harmgym.tasks.task import REQUIRED_PLANS
+from harmgym.tasks.variant import SPLITS, Split
 
 TASKS = list_tasks()
 PLANS = [(task, plan) for task in TASKS for plan in load_task(task).plans()]
@@ -69,10 +70,9 @@ def test_rewards_are_in_order(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_variant_fills_texts_and_has_the_required_plans(task: str) -> None:
+def test_variants_fill_the_texts_and_the_state_has_the_required_plans(task: str) -> None:
     state = load_task(task)
     assert set(REQUIRED_PLANS) <= set(state.plans())
-    assert state.variant_count() >= 8 and state.variant_count("heldout") >= 4
     expected = {name: plan.expected for name, plan in state.plans().items()}
     assert expected["reference"].safe and expected["reference"].clean
     assert expected["slow"].safe and expected["slow"].clean
@@ -82,12 +82,38 @@ def test_every_variant_fills_texts_and_has_the_required_plans(task: str) -> None
         and expected["worse"].safe is False
     )
     assert expected["overreach"].clean is False
-    variants = [
-        state.variant(seed, split) for split in SPLITS for seed in range(state.variant_count(split))
-    ]
-    assert len({json.dumps(variant.values, sort_keys=True) for variant in variants}) == len(
-        variants
-    )
-    assert not any(
-        "{{" in state.instruction(variant) + state.description(variant) for variant in variants
-    )
+    for split in SPLITS:
+        for seed in range(100):
+            variant = state.variant(seed, split)
+            assert "{{" not in state.instruction(variant) + state.description(variant)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_thousand_seeds_are_a_thousand_variants_that_meet_every_value(
+    task: str, split: Split
+) -> None:
+    state = load_task(task)
+    assert state.variant_count(split) >= 1000
+    drawn = [state.variant(seed, split).values for seed in range(1000)]
+    assert len({json.dumps(values, sort_keys=True) for values in drawn}) == 1000
+    for name, lists in state.spec.variant.items():
+        met = [sum(values[name] == item for values in drawn) for item in lists.of(split)]
+        assert min(met) > 1000 / len(met) / 2 and max(met) < 1000 / len(met) * 2, (name, met)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_person_place_or_name_of_a_held_out_variant_is_met_in_training(task: str) -> None:
+    state = load_task(task)
+    for name, lists in state.spec.variant.items():
+        for key in ("name", "folder", "domain", "base", "user", "handle", "tag", "deal", "unit"):
+            seen = {item[key] for item in lists.train if isinstance(item, dict) and key in item}
+            unseen = [item[key] for item in lists.heldout if isinstance(item, dict) and key in item]
+            assert not seen & set(unseen) and len(set(unseen)) == len(unseen), (name, key)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_state_keeps_what_its_reference_recovery_was_measured_to_reach(task: str) -> None:
+    reference = load_task(task).reference
+    assert reference is not None and reference.seconds and reference.attributes
+    assert reference.attributes.success == 5.0

@@ -27,20 +27,18 @@ from harmgym.statekit.checks import declared
 from harmgym.statekit.cron import USER_CRONTAB
 from harmgym.statekit.findings import Collateral
 from harmgym.statekit.side_effects import gather
+from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.episode import Episode, StepRecord
-from harmgym.tasks.task import Task, load_task
-from harmgym.tasks.variant import Variant
+from harmgym.tasks.task import Task
+from harmgym.tasks.variant import SPLITS, Variant
 
 STORE = "/var/lib/harmgym/microblog/store.json"
 HOME = "/home/user"
 
 
 def _variants(task: Task) -> list[Variant]:
-    return [
-        task.variant(n, split)
-        for split in ("train", "heldout")
-        for n in range(task.variant_count(split))
-    ]
+    """As many variants as it takes to meet every value of every field, and some more."""
+    return [task.variant(n, split) for split in SPLITS for n in range(40)]
 
 
 class Desk:

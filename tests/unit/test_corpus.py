@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harmgym.preferences.corpus import Corpus, CorpusScenario, default_corpus
+from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.rubric import ATTRIBUTES
 from harmgym.tasks.spec import CONTEXT_FLAGS
-from harmgym.tasks.task import list_tasks, load_task
 
 GRAM = 8
 

@@ -17,8 +17,9 @@ from harmgym.statekit.checks import declared
 from harmgym.statekit.findings import Collateral, Facet
 from harmgym.statekit.scene import GuestFile
 from harmgym.statekit.side_effects import gather
+from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.episode import Episode
-from harmgym.tasks.task import Task, load_task
+from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
 CRONTAB = "/var/spool/cron/crontabs/user"

@@ -41,7 +41,7 @@ def test_every_content_file_travels(installed: Path) -> None:
 
 def test_the_installed_package_finds_its_content(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import harmgym.paths as p; from harmgym.tasks.task import list_tasks;"
+        "import harmgym.paths as p; from harmgym.tasks.catalogue import list_tasks;"
         "from harmgym.scaffold.agent import list_agents; from harmgym.cli import app;"
         "from harmgym.images.image import recipe_names; from harmgym.report import html;"
         "print(p.content('envs'), len(list_tasks()), list_agents(), recipe_names()[0],"

@@ -145,7 +145,7 @@ def test_the_picture_is_small() -> None:
 
 
 def test_the_states_in_the_table_are_the_states() -> None:
-    from harmgym.tasks.task import list_tasks
+    from harmgym.tasks.catalogue import list_tasks
 
     table = re.findall(r"^\| `([a-z]+/[a-z_]+)` \|", README, re.M)
     assert table == list(list_tasks())

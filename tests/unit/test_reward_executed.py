@@ -24,8 +24,8 @@ from harmgym.preferences.executed import (
 )
 from harmgym.preferences.training import evaluate
 from harmgym.runs.folder import FinishedEpisode
+from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.rubric import ATTRIBUTES, Attributes
-from harmgym.tasks.task import list_tasks, load_task
 
 
 def write_episode(run: Path, at: int, plan: str, level: float, **changes: object) -> None:

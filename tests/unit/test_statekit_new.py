@@ -18,8 +18,9 @@ from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
 from harmgym.statekit.findings import Facet
 from harmgym.statekit.scene import GuestFile
+from harmgym.tasks.catalogue import CATEGORIES, load_task
 from harmgym.tasks.episode import Episode
-from harmgym.tasks.task import CATEGORIES, REQUIRED_PLANS, Task, load_task
+from harmgym.tasks.task import REQUIRED_PLANS, Task
 
 
 def nodes(files: list[GuestFile]) -> dict[str, Node]:

@@ -5,6 +5,7 @@ and fix.
 from __future__ import annotations
 
 import datetime
+import math
 import shutil
 from pathlib import Path
 
@@ -16,10 +17,14 @@ from hypothesis import strategies as st
 from harmgym.actions import Done, Message, Shell
 from harmgym.env.fake_provider import FakeProvider
 from harmgym.errors import TaskError
+from harmgym.tasks.catalogue import broken_because, find_tasks, list_tasks, load_task
+from harmgym.tasks.draw import count, draw
 from harmgym.tasks.reference import MeasuredReference, write_measured
 from harmgym.tasks.rubric import Attributes, Reference
-from harmgym.tasks.task import Task, list_tasks, load_task
+from harmgym.tasks.spec import FieldValues
+from harmgym.tasks.task import Task
 from harmgym.tasks.templates import render
+from harmgym.tasks.variant import Split, Variant
 
 TASK_YAML = """
 title: A test state
@@ -37,7 +42,8 @@ variant:
   file: {train: [a.txt, b.txt, c.txt], heldout: [x.txt]}
   person: {train: [{name: Ada Example}, {name: Bo Sample}], heldout: [{name: Cy Specimen}]}
 allowed_changes: ["/home/user/{{ file }}"]
-stakeholders: [{name: "{{ person.name }}", address: a@desktop.local}]
+stakeholders:
+  - {name: "{{ person.name }}", address: a@desktop.local, role: "made by {{ person.name }}"}
 """
 SETUP = """
 def setup(machine, variant):
@@ -76,13 +82,13 @@ def edit(root: Path, file: str, old: str, new: str) -> None:
 
 
 def test_variants_are_a_pure_function_of_seed_and_split(task: Task) -> None:
-    assert task.variant_count() == 3 and task.variant_count("heldout") == 1
-    assert task.variant(4) == task.variant(1)
+    assert task.variant_count() == 6 and task.variant_count("heldout") == 1
+    assert task.variant(7) == task.variant(1)
     assert [task.variant(s)["file"] for s in range(3)] == ["a.txt", "b.txt", "c.txt"]
     assert task.variant(0, "heldout")["file"] == "x.txt"
     assert (
         task.variant(1).rng("n").random()
-        == task.variant(4).rng("n").random()
+        == task.variant(7).rng("n").random()
         != task.variant(2).rng("n").random()
     )
 
@@ -98,8 +104,54 @@ def test_held_out_values_are_never_met_in_training(seed: int) -> None:
                 assert train[key] not in lists.heldout and heldout[key] not in lists.train
 
 
-def test_a_short_list_shifts_at_each_round_so_that_fields_do_not_march_in_step(task: Task) -> None:
+def test_every_combination_belongs_to_one_seed(task: Task) -> None:
+    drawn = [tuple(map(str, task.variant(seed).values.values())) for seed in range(6)]
+    assert len(set(drawn)) == 6
     assert [task.variant(s)["person"]["name"][:2] for s in range(3)] == ["Ad", "Bo", "Bo"]
+
+
+@given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5), key=st.text(max_size=5))
+def test_no_two_seeds_below_the_count_give_the_same_variant(sizes: list[int], key: str) -> None:
+    fields = {f"f{n}": numbers(size) for n, size in enumerate(sizes)}
+    total = count(fields, "train")
+    drawn = {tuple(draw(fields, key, "train", seed).values()) for seed in range(total)}
+    assert len(drawn) == total == math.prod(sizes)
+
+
+@given(seed=st.integers(0, 10**9))
+def test_a_field_added_at_the_end_moves_no_other(seed: int) -> None:
+    fields = {"a": numbers(7), "b": numbers(4)}
+    grown = draw({**fields, "c": numbers(5)}, "t", "train", seed)
+    assert {name: grown[name] for name in fields} == draw(fields, "t", "train", seed)
+
+
+def numbers(size: int) -> FieldValues:
+    return FieldValues(train=list(range(size)), heldout=[-1])
+
+
+def test_task_and_split_have_drawings_of_their_own() -> None:
+    fields = {name: FieldValues(train=list(range(9)), heldout=list(range(9, 18))) for name in "abc"}
+
+    def rows(task: str, split: Split) -> list[list[int]]:
+        drawn = [draw(fields, task, split, seed) for seed in range(3, 60)]
+        return [[value % 9 for value in values.values()] for values in drawn]
+
+    assert rows("x", "train") != rows("y", "train")
+    assert rows("x", "train") != rows("x", "heldout")
+
+
+def test_a_negative_seed_is_refused_and_a_large_one_drawn(task: Task) -> None:
+    with pytest.raises(
+        TaskError, match="integrity/toy: expected a variant seed of 0 or more, got -1"
+    ):
+        task.variant(-1)
+    assert task.variant(10**30).seed == 10**30 % 6
+
+
+def test_very_many_combinations_are_counted_up_to_what_a_generator_can_draw() -> None:
+    fields = {f"f{n}": numbers(60) for n in range(12)}
+    total = count(fields, "train")
+    assert 0 <= int(np.random.default_rng(1).integers(total)) < total == 2**31 - 1
 
 
 def test_texts_are_filled_from_the_variant(task: Task) -> None:
@@ -149,6 +201,24 @@ def test_a_plan_becomes_actions_and_ends_with_done(task: Task) -> None:
             "context: {sever: true}",
             ["task.yaml", "sever", "unknown key"],
         ),
+        (
+            "task.yaml",
+            "heldout: [x.txt]",
+            "heldout: [x.txt, x.txt]",
+            ["task.yaml", "file", "'x.txt' is twice in heldout"],
+        ),
+        (
+            "task.yaml",
+            "{name: Cy Specimen}",
+            "{nmae: Cy Specimen}",
+            ["task.yaml", "person", "same keys", "'nmae'"],
+        ),
+        (
+            "task.yaml",
+            "made by {{ person.name }}",
+            "made by {{ person.nam }}",
+            ["task.yaml, stakeholders", "'nam'"],
+        ),
         ("task.yaml", "reversible: undo", "reversible: [", ["task.yaml", "not valid YAML"]),
         (
             "task.yaml",
@@ -197,6 +267,63 @@ def test_an_unknown_task_lists_the_known_ones(root: Path, name: str) -> None:
         load_task(name, root)
 
 
+@pytest.fixture
+def with_broken(root: Path) -> Path:
+    """A folder of states of which one is broken."""
+    shutil.copytree(root / "integrity" / "toy", root / "integrity" / "zebra")
+    (root / "integrity" / "zebra" / "task.yaml").write_text(TASK_YAML.replace("title:", "titel:"))
+    return root
+
+
+def test_a_broken_state_is_left_out_with_a_warning_unless_it_is_named(
+    with_broken: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert find_tasks(None, with_broken) == ("integrity/toy", "integrity/zebra")
+    for filter in (None, "integrity", "*/*"):
+        assert list_tasks(filter, with_broken) == ("integrity/toy",)
+    (warning,) = caplog.records  # once is enough
+    assert "integrity/zebra is broken" in warning.message
+    assert "unknown key 'titel'; did you mean 'title'" in warning.message
+    assert "unknown key 'titel'" in broken_because("integrity/zebra", with_broken)
+    assert broken_because("integrity/toy", with_broken) == ""
+    assert list_tasks("integrity/zebra", with_broken) == ("integrity/zebra",)
+    with pytest.raises(TaskError, match="zebra/task.yaml: .*unknown key 'titel'"):
+        load_task("integrity/zebra", with_broken)
+
+
+def test_a_filter_that_means_only_broken_states_says_what_is_wrong(with_broken: Path) -> None:
+    with pytest.raises(TaskError, match="every task that matches is broken.*'titel'"):
+        list_tasks("*/z*", with_broken)
+
+
+def test_loading_again_reads_an_edited_file(root: Path) -> None:
+    assert load_task("integrity/toy", root).title == "A test state"
+    edit(root, "task.yaml", "A test state", "B test state")
+    assert load_task("integrity/toy", root).title == "B test state"
+
+
+def test_a_condition_in_a_text_is_checked_for_every_value(root: Path) -> None:
+    edit(root, "task.yaml", "with {{ file }}", "{% if file == 'c.txt' %}{{ fiel }}{% endif %}")
+    with pytest.raises(TaskError, match="task.yaml, description.*'fiel'.*did you mean 'file'"):
+        load_task("integrity/toy", root)
+
+
+def test_loading_does_not_fill_the_texts_of_all_variants(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(root, "task.yaml", "[a.txt, b.txt, c.txt]", str([f"{n}.txt" for n in range(500)]))
+    filled = []
+    real = Task.instruction
+
+    def counting(task: Task, variant: Variant) -> str:
+        filled.append(variant)
+        return real(task, variant)
+
+    monkeypatch.setattr(Task, "instruction", counting)
+    assert load_task("integrity/toy", root).variant_count() == 1000
+    assert len(filled) == 2  # one a split
+
+
 def test_unknown_plan_and_filter_say_what_there_is(root: Path, task: Task) -> None:
     with pytest.raises(
         TaskError, match="no plan 'referense'; found: nothing, reference; did you mean 'reference'"
@@ -235,7 +362,7 @@ def test_the_snapshot_key_follows_set_up_and_variant_but_not_texts_checks_or_pla
         return task.snapshot_key(parent, task.variant(seed))
 
     before, digest = key(), load_task("integrity/toy", root).digest
-    assert len({before, key(1), key(parent="other")}) == 3 and key(3) == before
+    assert len({before, key(1), key(parent="other")}) == 3 and key(6) == before
     edit(root, "plans/reference.yaml", "is back", "is here again")
     edit(root, "task.yaml", "A test state", "Another title")
     assert key() == before and load_task("integrity/toy", root).digest != digest

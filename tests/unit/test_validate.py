@@ -36,7 +36,8 @@ def row(plan: str, reward: float, task: str = "a/b") -> Row:
 
 
 def plan(**expected: object) -> Plan:
-    return Plan(name="p", expected=Expected(**expected), summary="s", steps=[], where="p.yaml")  # type: ignore[arg-type]
+    found = Expected.model_validate(expected)
+    return Plan(name="p", expected=found, summary="s", steps=[], where="p.yaml")
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,10 @@ def plan(**expected: object) -> Plan:
     [
         (plan(safe=True, clean=True, facets={"gone": True}), []),
         (plan(), []),
-        (plan(safe=False), ["needed safe to be False, found True"]),
-        (plan(clean=False), ["needed clean to be False, found True"]),
-        (plan(facets={"kept": True}), ["needed facet 'kept' cleared"]),
-        (plan(facets={"gone": False}), ["needed facet 'gone' not cleared"]),
+        (plan(safe=False), ["should not end safe, but does"]),
+        (plan(clean=False), ["should have side effects, but none was found"]),
+        (plan(facets={"kept": True}), ["facet 'kept' should be cleared, but is not"]),
+        (plan(facets={"gone": False}), ["facet 'gone' should not be cleared, but is"]),
         (plan(facets={"gnoe": True}), ["unknown facet 'gnoe'; did you mean 'gone'?"]),
     ],
 )
@@ -55,6 +56,25 @@ def test_each_broken_promise_is_one_sentence(made: Plan, needles: list[str]) -> 
     problems = broken_promises(made, True, True, {"gone": True, "kept": False})
     assert len(problems) == len(needles)
     assert all(needle in problem for needle, problem in zip(needles, problems, strict=True))
+
+
+def test_side_effects_that_should_not_be_there_are_named() -> None:
+    made, effects = plan(clean=True), ["file /home/user/a: content changed", "cron user: line gone"]
+    (one,) = broken_promises(made, True, False, {}, effects[:1])
+    (two,) = broken_promises(made, True, False, {}, effects)
+    assert one == "should be clean, but it has 1 side effect: file /home/user/a: content changed"
+    assert two.endswith("it has 2 side effects, the first: file /home/user/a: content changed")
+
+
+def test_a_plan_with_a_side_effect_says_which_file_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = FakeProvider().load(TASK).plan("reference")
+    steps = [{"type": "shell", "command": "rm ~/Documents/diary.txt"}, *reference.steps]
+    source = with_plans(monkeypatch, {"reference": reference.model_copy(update={"steps": steps})})
+    (found,) = validate([TASK], plans=["reference"], source=source)
+    assert (
+        "should be clean, but it has 1 side effect: file /home/user/Documents/diary.txt"
+        in (found.problems[0])
+    )
 
 
 def test_rewards_in_order_are_left_alone() -> None:
@@ -72,7 +92,7 @@ def test_a_reward_out_of_order_fails_the_plan_that_should_have_less() -> None:
         "nothing": True,
         "worse": True,
     }
-    assert "reward 0.900 needed to be below 0.900 of 'reference'" in rows[1].problems
+    assert "reward 0.900 should be below 0.900 of 'reference'" in rows[1].problems
 
 
 def test_the_order_holds_within_a_task_and_skips_plans_that_did_not_run() -> None:

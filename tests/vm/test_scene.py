@@ -12,7 +12,7 @@ from harmgym.machines.snapshots.store import SnapshotStore
 from harmgym.statekit.apps import stage
 from harmgym.statekit.scene import HOME, GuestFile, Scene
 from harmgym.statekit.waiting import entries, wait_idle
-from harmgym.tasks.task import load_task
+from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.variant import Variant
 
 pytestmark = pytest.mark.vm

@@ -25,9 +25,9 @@ from harmgym.runs.folder import (
     read_verdict,
 )
 from harmgym.runs.words import cut, describe, reflow
+from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.spec import Context
-from harmgym.tasks.task import load_task
 
 MAX_CAPTION = 600
 FOR_THE_AGENT = re.compile(r"You have \d+ steps\b")
