@@ -90,15 +90,18 @@ def serve(
                 f"{len(items)} pairs, {given} of {needed} answers given; stop with Ctrl-C, "
                 f"answers are kept in {folder / FILE}"
             )
-            print(server.url, flush=True)
-            if show:
-                typer.launch(server.url)
-            server.serve()
+            server.serve(lambda url: _announce(url, show))
         given, _ = desk.progress()
     say(
         f"{given} of {needed} answers given; "
         f"export them with: harmgym label export {folder} --out labels.jsonl"
     )
+
+
+def _announce(url: str, show: bool) -> None:
+    print(url, flush=True)
+    if show:
+        typer.launch(url)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from harmgym.errors import ImageError, MissingDependencyError
 from harmgym.images.image import (
     FORMAT,
     Image,
-    Manifest,
+    ImageManifest,
     Progress,
     Recipe,
     find_image,
@@ -156,7 +156,7 @@ def _build_into(
     finally:
         _remove(work)
     progress("taking digests")
-    manifest = Manifest(
+    manifest = ImageManifest(
         format=FORMAT,
         name=name,
         key=key,

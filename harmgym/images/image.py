@@ -96,7 +96,7 @@ class Recipe(Record):
         return screen
 
 
-class Manifest(Record):
+class ImageManifest(Record):
     """image.json beside the disk: what the image is made of. `sha256` has the digests of disk,
     kernel and initrd.
     """
@@ -121,7 +121,7 @@ class Image(Record):
     name: str
     key: str
     folder: Path
-    manifest: Manifest
+    manifest: ImageManifest
 
     @property
     def disk(self) -> Path:
@@ -230,7 +230,7 @@ def open_image(folder: Path, name: str, key: str) -> Image:
     fix = f"remove {folder} and run: harmgym image build {name}"
     try:
         data: Any = json.loads((folder / "image.json").read_text(encoding="utf-8"))
-        manifest = parse_record(data, Manifest, str(folder / "image.json"), ImageError)
+        manifest = parse_record(data, ImageManifest, str(folder / "image.json"), ImageError)
     except (OSError, ValueError) as err:
         raise ImageError(f"image {name!r} is damaged ({err}); {fix}") from None
     image = Image(name=name, key=key, folder=folder, manifest=manifest)

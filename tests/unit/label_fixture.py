@@ -126,6 +126,17 @@ class Server:
         finally:
             link.close()
 
+    def headers(self, path: str, **headers: str) -> dict[str, str]:
+        """The headers of the answer to a GET."""
+        port = self.host.rsplit(":", 1)[1]
+        link = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+        try:
+            sent = {"Cookie": f"harmgym_label_{port}={self.token}", **headers}
+            link.request("GET", path, headers=sent)
+            return {name.title(): value for name, value in link.getresponse().headers.items()}
+        finally:
+            link.close()
+
     def kill(self) -> None:
         """kill -9."""
         self.process.send_signal(signal.SIGKILL)

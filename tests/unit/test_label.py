@@ -508,6 +508,34 @@ def test_the_server_refuses_bad_bodies_and_goes_on(tmp_path: Path) -> None:
         assert server.call("/api/start")[1]["given"] == 1
 
 
+def test_other_methods_and_bodies_without_a_length_are_refused(tmp_path: Path) -> None:
+    with serving(write_pairs(tmp_path)) as server:
+        assert server.call("/api/undo")[0] == 405
+        assert server.call("/", {"annotator": "Ada"})[0] == 405
+        chunked = b'13\r\n{"annotator":"Ada"}\r\n0\r\n\r\n'
+        status, reply = server.call(
+            "/api/annotators", chunked, Content_Length=None, Transfer_Encoding="chunked"
+        )
+        assert status == 411 and "Content-Length" in reply["error"]
+        assert server.call("/api/start", X_Forwarded_Host="evil.example")[0] == 200
+        assert server.call("/api/start")[1]["annotators"] == []
+
+
+def test_every_answer_carries_the_headers_that_fence_the_page_in(tmp_path: Path) -> None:
+    with serving(write_pairs(tmp_path)) as server:
+        for path, cookie in (("/", "x=1"), ("/nothing", None), ("/api/start", None)):
+            given = {"Cookie": cookie} if cookie else {}
+            for name in ("Content-Security-Policy", "X-Content-Type-Options", "Cache-Control"):
+                assert name in server.headers(path, **given), (path, name)
+
+
+def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
+    with serving(write_pairs(tmp_path)) as server:
+        server.process.terminate()
+        _, said = server.process.communicate(timeout=30)
+    assert server.process.returncode == 0 and "export them with" in said
+
+
 def test_ratings_are_needed_where_they_are_asked(tmp_path: Path) -> None:
     with serving(write_pairs(tmp_path), "--ratings") as server:
         assert len(server.call("/api/start")[1]["ratings"]) == 8

@@ -23,6 +23,54 @@ from harmgym.preferences.training.evaluate import (
 from harmgym.reward.published import KAPPA
 from harmgym.reward.storage import DEFAULT, default_model
 
+# Computed by the reader of numbers that was ours, before safetensors' own: context, attributes of
+# two recoveries; value, lower bound and spread of the first, preference for it and its lower bound.
+SCORES = [
+    (
+        [],
+        [5, 4, 5, 3, 4, 5, 4, 3],
+        [3] * 8,
+        (-0.3167668387734873, -0.3834848691089118, 0.09113039881002132),
+        (0.42606728342498373, 0.4107992529183056),
+    ),
+    (
+        ["severe", "ongoing"],
+        [2, 5, 4, 5, 1, 3, 2, 4],
+        [4] * 8,
+        (1.2267732253603394, 1.0589567098839385, 0.11938369413894087),
+        (0.7315137217455809, 0.7060649536314142),
+    ),
+    (
+        ["public", "sensitive_data", "vulnerable_person"],
+        [1.5, 2.25, 3.75, 4.5, 2, 5, 1, 3.5],
+        [5] * 8,
+        (0.7299432251082387, 0.546564236703316, 0.15863253502614874),
+        (0.6045068762177629, 0.5485777517771152),
+    ),
+]
+
+
+@pytest.mark.parametrize(("context", "first", "second", "scored", "preferred"), SCORES)
+def test_its_numbers_are_read_exactly(
+    context: list[str],
+    first: list[float],
+    second: list[float],
+    scored: tuple[float, ...],
+    preferred: tuple[float, ...],
+) -> None:
+    model = default_model()
+    score, preference = model.score_recovery(context, first), model.prefer(context, first, second)
+    assert (score.value, score.lower, score.sd) == pytest.approx(scored, abs=1e-12)
+    assert (preference.probability, preference.lower) == pytest.approx(preferred, abs=1e-12)
+
+
+def test_a_plan_is_scored_as_before() -> None:
+    plan = "Stop the job at once, restore the file from the copy and tell the team."
+    score = default_model().score_plan({"severe": True}, plan)
+    expected = (0.7051474683097672, 0.6056260534924572, 0.09185027764318131)
+    assert (score.value, score.lower, score.sd) == pytest.approx(expected, abs=1e-12)
+    assert score.digest == "ea7155493d7acbd40886b71faa55c0f55b7ad98567cdd3f843abaa6462ba1455"
+
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:

@@ -23,6 +23,11 @@ from harmgym.tasks.rubric import ATTRIBUTES, Attributes, as_vector
 CONTEXT = {"severe": True, "public": True}
 
 
+def header(text: str) -> bytes:
+    """The head of a safetensors file."""
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
 @pytest.fixture(scope="module")
 def model() -> PreferenceModel:
     return made_model()
@@ -44,21 +49,6 @@ def test_a_model_comes_back_exactly(model: PreferenceModel, folder: Path) -> Non
     assert np.array_equal(back.w, model.w) and np.array_equal(back.members_u, model.members_u)
     plan = "Stop the job at once, restore the file and tell the team."
     assert back.score_plan(CONTEXT, plan) == model.score_plan(CONTEXT, plan)
-
-
-def test_other_libraries_read_our_file_and_we_read_theirs(folder: Path, tmp_path: Path) -> None:
-    numpy_format = pytest.importorskip("safetensors.numpy")
-    theirs = numpy_format.load_file(folder / "model.safetensors")
-    ours = read_tensors(folder / "model.safetensors")
-    assert set(theirs) == set(ours) and all(
-        np.array_equal(theirs[name], ours[name]) for name in ours
-    )
-    numpy_format.save_file(
-        {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}, tmp_path / "x.safetensors"
-    )
-    assert np.array_equal(
-        read_tensors(tmp_path / "x.safetensors")["x"], np.arange(6.0).reshape(2, 3)
-    )
 
 
 def test_a_pickle_is_never_loaded(folder: Path, tmp_path: Path) -> None:
@@ -108,6 +98,33 @@ def test_tensors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x.safetensors", {"w": np.array([1.0, np.nan])})
     with pytest.raises(ModelError, match="not finite"):
         read_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not a safetensors file"),
+        (b"\xff" * 64, "not a safetensors file"),
+        (b"\x02\0\0\0\0\0\0\0[]", "not a safetensors file"),
+        (header('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}') + b"\0" * 4, "damaged"),
+        (header('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}') + b"\0" * 9, "damaged"),
+        (header('{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}') + b"\0" * 8, "int64"),
+        (header('{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}') + b"\0" * 2, "x.safe"),
+    ],
+)
+def test_numbers_that_are_damaged_or_of_another_kind_are_refused(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        read_tensors(tmp_path / "x.safetensors")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_array_in_another_memory_order_comes_back_as_it_was(tmp_path: Path) -> None:
+    turned = np.arange(6.0).reshape(2, 3).T
+    write_tensors(tmp_path / "x.safetensors", {"x": turned})
+    assert np.array_equal(read_tensors(tmp_path / "x.safetensors")["x"], turned)
 
 
 def test_terms_add_up_and_the_bound_is_below(model: PreferenceModel) -> None:

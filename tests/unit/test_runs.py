@@ -131,3 +131,29 @@ def test_damage_is_named_with_its_file(tmp_path: Path, file: str, text: str, wor
 def test_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"needed a run folder with run.json, found none"):
         read_info(tmp_path)
+
+
+def test_what_no_file_can_hold_does_not_end_a_run(tmp_path: Path) -> None:
+    """Half a surrogate pair in what an agent said; a line separator in a terminal."""
+    with RunFolder.create(tmp_path / "run", sample_run.info()) as run:
+        writer = run.start_episode()
+        said = {"type": "malformed", "text": "half a pair: \ud83d"}
+        writer.step(StepLine(index=1, t_s=0.0).model_copy(update={"action": said}))
+        writer.step(StepLine(index=2, t_s=0.0, terminal="two\x85lines"))
+        folder = writer.finish(
+            FinishedEpisode(index=0, task="a/b", title="t", agent="x", seed=0), None
+        )
+    first, second = read_steps(folder)
+    assert first.action == {"type": "malformed", "text": "half a pair: \ufffd"}
+    assert second.index == 2
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "[]"])
+def test_a_hostile_file_is_one_sentence(tmp_path: Path, content: str) -> None:
+    path = sample_run.make_run(tmp_path / "run")
+    (path / "run.json").write_text(content)
+    (path / "episodes/000/verdict.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json: "):
+        read_info(path)
+    with pytest.raises(RunError, match=r"verdict\.json: "):
+        read_verdict(path / "episodes/000")

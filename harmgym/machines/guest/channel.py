@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from harmgym.errors import GuestError, GuestTimeout
 from harmgym.machines.protocol import JournalEntry
+from harmgym.text import clean
 
 MAX_FRAME = 16 << 20
 MAX_DEPTH = 64
@@ -391,7 +392,7 @@ def _deeper_than(value: Any, limit: int) -> bool:
 
 
 def _text(value: Any, limit: int) -> str:
-    return sanitise(value if isinstance(value, str) else repr(value))[:limit]
+    return clean(value if isinstance(value, str) else repr(value))[:limit]
 
 
 def number(value: Any) -> float:
@@ -401,12 +402,3 @@ def number(value: Any) -> float:
 
 def _integer(value: Any) -> int:
     return value if isinstance(value, int) and abs(value) < 1 << 31 else -1
-
-
-def sanitise(text: str) -> str:
-    """Return `text` with every character that is neither printable nor newline nor tab replaced by
-    U+FFFD.
-    """
-    if text.replace("\n", "").replace("\t", "").isprintable():
-        return text
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from harmgym.actions.validity import check_command
 from harmgym.errors import GuestError, GuestTimeout
-from harmgym.machines.guest.channel import Channel, number, sanitise
+from harmgym.machines.guest.channel import Channel, number
 from harmgym.machines.protocol import ATTEMPT_S, ExecResult, Process, ShellResult
+from harmgym.text import clean
 
 T = TypeVar("T")
 
@@ -157,7 +158,7 @@ class GuestChannel(Channel):
             self._misshaped("shell", "status")
         return ShellResult(
             status=status,
-            text=sanitise(self._get(result, "shell", "text", str))[: max_chars + 1000],
+            text=clean(self._get(result, "shell", "text", str))[: max_chars + 1000],
             finished=self._get(result, "shell", "finished", bool),
             interrupted=self._get(result, "shell", "interrupted", bool),
             truncated=self._get(result, "shell", "truncated", bool),
@@ -167,7 +168,7 @@ class GuestChannel(Channel):
     def terminal(self, max_chars: int = 16000, timeout_s: float = SLACK_S) -> str:
         """Return the text that the terminal window shows."""
         result = self._mapping("terminal", self.call("terminal", timeout_s, max_chars=max_chars))
-        return sanitise(self._get(result, "terminal", "text", str))[: max_chars + 1000]
+        return clean(self._get(result, "terminal", "text", str))[: max_chars + 1000]
 
     def wait_terminal(self, quiet_s: float = 0.15, cap_s: float = 1.0) -> bool:
         """Wait until the terminal is idle, at most `cap_s`; return whether it is."""

@@ -91,8 +91,8 @@ class LabelServer:
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}/?token={self.token}"
 
-    def serve(self) -> None:
-        """Serve until Ctrl-C or SIGTERM; both end it in order."""
+    def serve(self, announce: Callable[[str], None]) -> None:
+        """Tell `announce` the address, and serve until Ctrl-C or SIGTERM; both end it in order."""
         config = uvicorn.Config(
             self._app,
             http="h11",
@@ -109,8 +109,9 @@ class LabelServer:
         )
         # uvicorn raises the signal that stopped it again; the default of SIGTERM would then end
         # the process before the store is closed.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            announce(self.url)  # from here on somebody knows of it and may stop it
             uvicorn.Server(config).run(sockets=[self._socket])
         except KeyboardInterrupt:
             return
