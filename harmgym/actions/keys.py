@@ -150,7 +150,8 @@ def text_to_keys(text: str) -> list[tuple[str, ...]]:
     if None in chords:
         at = chords.index(None)
         raise ActionError(
-            f"character {text[at]!r} (U+{ord(text[at]):04X}, position {at}) has no key on the US keyboard; "
+            f"character {text[at]!r} (U+{ord(text[at]):04X}, position {at}) has no key on the US"
+            " keyboard; "
             "nothing was typed; use a shell action for such text"
         )
     return [chord for chord in chords if chord is not None]
@@ -178,5 +179,6 @@ def _codes(part: str, chord: str, *, alone: bool) -> tuple[str, ...]:
         return key
     hint = did_you_mean(low, [*MODIFIERS, *_NAMED])
     raise ActionError(
-        f"needed a chord such as 'ctrl+shift+t' or 'Return', found unknown key {part!r} in {chord!r}{hint}"
+        f"needed a chord such as 'ctrl+shift+t' or 'Return', found unknown key {part!r} in"
+        f" {chord!r}{hint}"
     )

@@ -26,7 +26,8 @@ from harmgym.machines.qemu.process import cpu_seconds, private_bytes, wait_until
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 
-TASK = "security/home_world_writable"  # a state at rest: nothing but the measured work runs in the guest
+# A state at rest: nothing but the measured work runs in the guest.
+TASK = "security/home_world_writable"
 BURST_S, BURST_CLONES = 10.0, 5
 Note = Callable[[str], None]
 
@@ -41,7 +42,7 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
     return {"p50": round(float(p50), 2), "p95": round(float(p95), 2), "n": len(milliseconds)}
 
 
-def timed(action: Callable[[], Any]) -> float:
+def timed(action: Callable[[], object]) -> float:
     """Return how long `action` took, in milliseconds."""
     start = time.perf_counter()
     action()
@@ -241,7 +242,8 @@ def _step(env: HarmRecoveryEnv, action: dict[str, Any]) -> None:
     _obs, _reward, terminated, truncated, info = env.step(action)
     if terminated or truncated or info["error"]:
         raise MachineError(
-            f"needed a step that goes on, found {info.get('infra_failure') or info['error'] or 'the end of the episode'}"
+            "needed a step that goes on, found"
+            f" {info.get('infra_failure') or info['error'] or 'the end of the episode'}"
         )
 
 

@@ -8,7 +8,7 @@ unless a name says otherwise.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +21,8 @@ from harmgym.records import Record
 
 Screenshot = NDArray[np.uint8]
 ATTEMPT_S = 20.0
-"""One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt."""
+"""One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
+"""
 
 
 class MachineState(enum.Enum):
@@ -194,7 +195,7 @@ class Machine(Protocol):
 
     def get(self, path: str, max_bytes: int = 1 << 20) -> bytes: ...
     def run_python(
-        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+        self, source: str, args: Mapping[str, object] | None = None, timeout_s: float = 10.0
     ) -> Any:
         """Run `main(**args)` of `source` inside the guest without touching its disk; return its
         JSON value.
@@ -203,7 +204,7 @@ class Machine(Protocol):
 
     def processes(self) -> tuple[Process, ...]: ...
     def units(self) -> dict[str, tuple[int, ...]]:
-        """Return the live systemd units and their process ids, read from the kernel's cgroup tree."""
+        """Return the live systemd units and their process ids, from the kernel's cgroup tree."""
         ...
 
     def journal(self) -> tuple[JournalEntry, ...]: ...

@@ -29,6 +29,7 @@ class _Threads:
         self.launcher = concurrent.futures.ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="harmgym-launch"
         )
+        # A daemon thread: a program that ends in an error is not held up by an open monitor.
         self.io = threading.Thread(target=self.loop.run_forever, name="harmgym-io", daemon=True)
         self.io.start()
         atexit.register(self.close)
@@ -58,6 +59,7 @@ _threads: _Threads | None = None
 def _current() -> _Threads:
     global _threads
     with _lock:
+        # A fork copies this object but none of its threads: a call on them would wait indefinitely.
         if _threads is None or _threads.pid != os.getpid():
             _threads = _Threads()
         return _threads
@@ -73,9 +75,9 @@ def run(coroutine: Coroutine[Any, Any, T], timeout_s: float, what: str) -> T:
     try:
         return future.result(timeout_s)
     except concurrent.futures.TimeoutError:
-        if future.done():
+        if future.done():  # the coroutine itself raised a time-out, which is its caller's to read
             raise
-        future.cancel()
+        future.cancel()  # else it would go on talking to QEMU after its caller has given up
         raise MachineError(f"{what} needed an answer within {timeout_s:g} s, found none") from None
 
 

@@ -513,7 +513,10 @@ def test_succeed_fail_and_wait_until_succeeds_do_what_they_promise(guest: Guest)
 
 
 def test_python_runs_in_a_fork_and_gives_json(guest: Guest) -> None:
-    source = "import os, sqlite3\ndef main(x, y=1):\n    os.environ['LEAK'] = '1'\n    return {'sum': x + y, 'pid': os.getpid()}"
+    source = (
+        "import os, sqlite3\ndef main(x, y=1):\n    os.environ['LEAK'] = '1'\n"
+        "    return {'sum': x + y, 'pid': os.getpid()}"
+    )
     result = guest.channel.run_python(source, {"x": 2})
     assert result["sum"] == 3 and result["pid"] != guest.process.pid
     assert guest.channel.run_python("import os\ndef main(): return os.environ.get('LEAK')") is None

@@ -51,6 +51,15 @@ def test_doctor_says_that_an_episode_can_run(tmp_path: Path) -> None:
     assert told["accelerator"]["found"].startswith(("kvm", "tcg"))
 
 
+def test_density_says_what_a_fresh_clone_burns(tmp_path: Path) -> None:
+    words = ("bench", "density", "--count", "1", "--seconds", "1", "--json")
+    done = harmgym(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["alive"] == 1
+    assert 0 < figures["clone_burst_cpu_s"] < 1.2  # what one burnt that had the browser's jobs due
+
+
 def test_snapshots_are_listed(tmp_path: Path) -> None:
     rows = json.loads(harmgym("snapshot", "list", "--json", cwd=tmp_path).stdout)
     assert any(row["label"].endswith("-base") for row in rows) and all(

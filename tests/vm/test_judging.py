@@ -68,7 +68,8 @@ def test_the_disk_says_what_the_guest_says(machine: QemuMachine, base: Snapshot)
     """Everything that the guest's kernel does to files, seen from inside and from outside."""
     assert machine.run_python(MAKE, {"root": "/home/user/tried"}, timeout_s=120) == 1198
     machine.succeed(
-        "chattr -e /home/user/tried/renamed; setcap cap_net_raw+ep /home/user/tried/holes 2>/dev/null; true"
+        "chattr -e /home/user/tried/renamed; setcap cap_net_raw+ep /home/user/tried/holes"
+        " 2>/dev/null; true"
     )
     inside = guest_listing(machine, ROOTS)
     machine.sync()
@@ -86,7 +87,8 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(
     machine: QemuMachine, base: Snapshot
 ) -> None:
     machine.succeed(
-        "echo '0 9 * * * true' > /etc/cron.d/extra; chmod 666 /etc/hosts; chown 1000:1000 /etc/hostname; rm /etc/motd; "
+        "echo '0 9 * * * true' > /etc/cron.d/extra; chmod 666 /etc/hosts; chown 1000:1000"
+        " /etc/hostname; rm /etc/motd; "
         "rm -rf /home/user/Pictures; ln -sfn /tmp /etc/localtime; echo more >> /etc/profile; "
         "mkdir /home/user/Documents/x; mv /etc/ssh/sshd_config /home/user/Documents/x/"
     )
@@ -114,7 +116,7 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(
 
 
 def test_an_idle_machine_changes_nothing_that_counts(machine: QemuMachine, base: Snapshot) -> None:
-    """A verdict of a machine that was only looked at is clean, and takes less than three seconds."""
+    """A verdict of a machine that was only looked at is clean and takes less than 3 s."""
     told = Episode(
         baseline=baseline(machine),
         journal_start=len(machine.journal()),
@@ -133,7 +135,8 @@ def test_a_write_to_the_disk_device_does_not_go_unseen(
     before = open_disk(base.chain)
     block = before.fs.extents(before.lookup("/usr/bin/sudo"))[0].physical
     machine.succeed(
-        f"printf 'tampered' | dd of=/dev/vda bs=1 seek={block * 4096 + 64} conv=notrunc status=none; sync"
+        f"printf 'tampered' | dd of=/dev/vda bs=1 seek={block * 4096 + 64} conv=notrunc"
+        " status=none; sync"
     )
     machine.pause()
     changes = [
@@ -191,7 +194,8 @@ def test_a_computer_that_was_switched_off_is_judged_from_its_disk(
     )
     with contextlib.suppress(GuestError):
         machine.shell(
-            "echo password | sudo -S sh -c 'echo 1 > /proc/sys/kernel/sysrq; sync; echo o > /proc/sysrq-trigger'",
+            "echo password | sudo -S sh -c 'echo 1 > /proc/sys/kernel/sysrq; sync; echo o >"
+            " /proc/sysrq-trigger'",
             timeout_s=30,
         )
         wait_until(lambda: cut_by_guest(machine.journal()[told.journal_start :]), 60)

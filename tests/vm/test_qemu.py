@@ -80,7 +80,8 @@ def test_typed_text_arrives_once_and_whole_in_the_terminal_that_shell_actions_us
 def test_keys_wait_until_a_busy_x_server_has_taken_the_earlier_ones(machine: QemuMachine) -> None:
     stopped = "import os, signal\ndef main(name, sig):\n" + (
         "    pids = [p for p in os.listdir('/proc') if p.isdigit()]\n"
-        "    [os.kill(int(p), sig) for p in pids if open(f'/proc/{p}/comm').read().strip() == name]\n"
+        "    [os.kill(int(p), sig) for p in pids if open(f'/proc/{p}/comm').read().strip() =="
+        " name]\n"
     )
     machine.move(300, 600)
     machine.button("left", True)

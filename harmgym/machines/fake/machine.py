@@ -305,7 +305,7 @@ class FakeMachine:
         return found.data[:max_bytes]
 
     def run_python(
-        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+        self, source: str, args: Mapping[str, object] | None = None, timeout_s: float = 10.0
     ) -> Any:
         """Run `main(**args)` in a Python process of its own, where `open` reads the fake's files
         and nothing else is there.
@@ -318,8 +318,9 @@ class FakeMachine:
         self._enter("processes", *RUNNING)
         return tuple(
             Process(
-                pid=pid, ppid=0 if pid == 1 else 1, uid=_uid(user), comm=name[:15], cmdline=(name,), exe=f"/usr/bin/{name}",
-                cgroup="/init.scope" if pid == 1 else "/user.slice", state="S", start_s=0.0, cpu_s=0.0,
+                pid=pid, ppid=0 if pid == 1 else 1, uid=_uid(user), comm=name[:15],
+                cmdline=(name,), exe=f"/usr/bin/{name}", state="S", start_s=0.0, cpu_s=0.0,
+                cgroup="/init.scope" if pid == 1 else "/user.slice",
             )
             for pid, (user, name) in sorted(self.processes_alive.items())
         )  # fmt: skip
@@ -370,7 +371,8 @@ def _cut(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     head, tail = text[: max_chars // 2], text[-max_chars // 2 :]
-    return f"{head}\n[... {text.count(chr(10)) - head.count(chr(10)) - tail.count(chr(10))} lines cut ...]\n{tail}"
+    lines = text.count("\n") - head.count("\n") - tail.count("\n")
+    return f"{head}\n[... {lines} lines cut ...]\n{tail}"
 
 
 @functools.lru_cache(maxsize=1)

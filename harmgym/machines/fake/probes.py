@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from harmgym.errors import GuestError, GuestTimeout
+from harmgym.errors import GuestError
 
 _SERVER = """
 import base64, builtins, io, json, os, sys, traceback
@@ -53,10 +53,10 @@ class ProbeServer:
         self._owner = 0
 
     def run(
-        self, source: str, args: Mapping[str, Any], files: Mapping[str, bytes], timeout_s: float
+        self, source: str, args: Mapping[str, object], files: Mapping[str, bytes], timeout_s: float
     ) -> Any:
-        """Return the JSON value of `main(**args)`. Raises: GuestError with the traceback;
-        GuestTimeout.
+        """Return the JSON value of `main(**args)`. Raises: GuestError with the traceback,
+        or saying that there was no answer within `timeout_s`.
         """
         texts = {path: base64.b64encode(data).decode() for path, data in files.items()}
         job = json.dumps({"source": source, "args": dict(args), "files": texts}) + "\n"
@@ -81,9 +81,7 @@ class ProbeServer:
                 self.stop()
                 if ready:
                     raise GuestError("run_python: the probe ended its process")
-                raise GuestTimeout(
-                    f"run_python needed an answer within {timeout_s:g} s, found none"
-                )
+                raise GuestError(f"run_python needed an answer within {timeout_s:g} s, found none")
             answer += piece
         return answer
 

@@ -77,7 +77,7 @@ class Channel:
         """
         return self.request(op, timeout_s, args)
 
-    def request(self, op: str, timeout_s: float, args: dict[str, Any]) -> Any:
+    def request(self, op: str, timeout_s: float, args: dict[str, object]) -> Any:
         """As `call`, for arguments that are in a dictionary."""
         began = time.monotonic()
         call = _Call(op)
@@ -112,7 +112,7 @@ class Channel:
         )
         return f"{state}; last frames: {' | '.join(list(self._transcript)[-3:]) or 'none'}"
 
-    def _send(self, message: dict[str, Any], op: str, deadline: float) -> None:
+    def _send(self, message: dict[str, object], op: str, deadline: float) -> None:
         body = json.dumps(message).encode()
         if len(body) > MAX_FRAME:
             raise GuestError(
@@ -130,7 +130,8 @@ class Channel:
                 except OSError as err:
                     self._break(f"the machine has closed it ({err})")
                     raise GuestError(
-                        f"{self.name}: {op!r} could not be sent: the machine has closed the channel ({err})"
+                        f"{self.name}: {op!r} could not be sent: the machine has closed the"
+                        f" channel ({err})"
                     ) from None
 
     def _wait_writable(self, op: str, deadline: float, started: bool) -> None:
@@ -140,7 +141,8 @@ class Channel:
             if started:  # half a frame is on its way: nothing can follow it
                 self._break(f"a request ({op!r}) was taken only in part before its deadline")
             raise GuestTimeout(
-                f"{self.name}: the guest did not take the request {op!r} before its deadline; {self._last_seen()}"
+                f"{self.name}: the guest did not take the request {op!r} before its deadline;"
+                f" {self._last_seen()}"
             )
 
     # What arrives
@@ -200,7 +202,7 @@ class Channel:
             self._reply(message)
         self._heard = True
 
-    def _reply(self, message: dict[str, Any]) -> None:
+    def _reply(self, message: dict[str, object]) -> None:
         number, ok = message.get("id"), message.get("ok")
         if not isinstance(ok, bool) or not (number is None or isinstance(number, int)):
             raise GuestError("the guest sent a reply without 'id' or 'ok'")
@@ -218,7 +220,7 @@ class Channel:
                 )
             call.answered.set()
 
-    def _event(self, message: dict[str, Any]) -> None:
+    def _event(self, message: dict[str, object]) -> None:
         kind = message.get("event")
         t_guest = number(message.get("t"))
         if kind == "journal":
@@ -251,9 +253,9 @@ class Channel:
     def _record(
         self,
         source: str,
-        data: dict[str, Any],
+        data: dict[str, object],
         t_guest: float = 0.0,
-        sender: dict[str, Any] | None = None,
+        sender: dict[str, object] | None = None,
     ) -> None:
         uid, pid = (_integer((sender or {}).get(key)) for key in ("uid", "pid"))
         with self._changed:
@@ -367,7 +369,8 @@ class Channel:
                 if left <= 0 or self._broken is not None:
                     last = self._journal[-1].model_dump_json() if self._journal else "none"
                     raise GuestTimeout(
-                        f"{self.name}: no such journal entry within {timeout_s:g} s; last of {looked}: {last[:400]}"
+                        f"{self.name}: no such journal entry within {timeout_s:g} s; last of"
+                        f" {looked}: {last[:400]}"
                     )
                 self._changed.wait(left)
 
@@ -376,9 +379,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
+def _deeper_than(value: object, limit: int) -> bool:
     """Return whether lists and objects are nested deeper than `limit`, without recursion."""
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(limit):
         level = [
             child
@@ -391,14 +394,14 @@ def _deeper_than(value: Any, limit: int) -> bool:
     return True
 
 
-def _text(value: Any, limit: int) -> str:
+def _text(value: object, limit: int) -> str:
     return clean(value if isinstance(value, str) else repr(value))[:limit]
 
 
-def number(value: Any) -> float:
+def number(value: object) -> float:
     """Return `value` as a float, 0.0 where it is none."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e15 else 0.0
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     return value if isinstance(value, int) and abs(value) < 1 << 31 else -1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ class GuestChannel(Channel):
     which is one.
     """
 
-    def ping(self, timeout_s: float = 10.0) -> dict[str, Any]:
+    def ping(self, timeout_s: float = 10.0) -> dict[str, object]:
         """Return the daemon's pid, the guest's boot id and uptime_s."""
         return self._mapping("ping", self.call("ping", timeout_s))
 
@@ -60,7 +60,8 @@ class GuestChannel(Channel):
             "input_b64": _encode(stdin),
             "max_bytes": max_bytes,
         }
-        args = {key: value for key, value in {**what, **rest}.items() if value is not None}
+        known: dict[str, object] = {**what, **rest}
+        args = {key: value for key, value in known.items() if value is not None}
         result = self._mapping("exec", self._timed("exec", timeout_s, args))
         return ExecResult(
             status=self._get(result, "exec", "status", int),
@@ -138,12 +139,12 @@ class GuestChannel(Channel):
         return bytes(data[:max_bytes])
 
     def run_python(
-        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+        self, source: str, args: Mapping[str, object] | None = None, timeout_s: float = 10.0
     ) -> Any:
         """Run `main(**args)` of `source` in a fork of the daemon, without touching the guest's
         disk; return its JSON value.
         """
-        return self._timed("python", timeout_s, {"source": source, "args": args or {}})
+        return self._timed("python", timeout_s, {"source": source, "args": dict(args or {})})
 
     def shell(self, command: str, timeout_s: float = 30.0, max_chars: int = 16000) -> ShellResult:
         """Type a command into the terminal and wait for its end. Raises: ActionError naming what
@@ -224,23 +225,24 @@ class GuestChannel(Channel):
 
     # Strict parsing of results
 
-    def _timed(self, op: str, timeout_s: float, args: dict[str, Any]) -> Any:
+    def _timed(self, op: str, timeout_s: float, args: dict[str, object]) -> Any:
         """Call an operation that keeps the deadline `timeout_s` itself, inside the guest."""
         return self.request(op, timeout_s + SLACK_S, {**args, "timeout_s": timeout_s})
 
     def _misshaped(self, op: str, key: str) -> NoReturn:
         raise GuestError(
-            f"{self.name}: the guest's answer to {op!r} is misshaped: {key!r} is missing or of another type"
+            f"{self.name}: the guest's answer to {op!r} is misshaped: {key!r} is missing or of"
+            " another type"
         )
 
-    def _mapping(self, op: str, value: Any) -> dict[str, Any]:
+    def _mapping(self, op: str, value: object) -> dict[str, object]:
         return value if isinstance(value, dict) else self._misshaped(op, "an object")
 
-    def _get(self, result: dict[str, Any], op: str, key: str, kind: type[T]) -> T:
+    def _get(self, result: dict[str, object], op: str, key: str, kind: type[T]) -> T:
         value = result.get(key)
         return value if isinstance(value, kind) else self._misshaped(op, key)
 
-    def _decode(self, result: dict[str, Any], op: str, key: str) -> bytes:
+    def _decode(self, result: dict[str, object], op: str, key: str) -> bytes:
         try:
             return base64.b64decode(self._get(result, op, key, str), validate=True)
         except binascii.Error:

@@ -1,1 +1,1 @@
-"""Machines on QEMU: hardware, process, restore, screen, and the machine that holds them together."""
+"""Machines on QEMU: hardware, process, restore, screen, and the machine that joins them."""

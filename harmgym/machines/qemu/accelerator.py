@@ -26,7 +26,7 @@ Accelerator = Literal["kvm", "tcg"]
 
 
 class Probe(Record):
-    """What was tried and found. `chosen` is used for machines; `kvm` says in words why or why not."""
+    """What was tried and found. `chosen` is used for machines; `kvm` says why, or why not."""
 
     chosen: Accelerator
     kvm: str
@@ -109,7 +109,11 @@ def _boots(kernel: Path) -> str | None:
     except subprocess.TimeoutExpired as err:
         seen = (err.stdout or b"").decode(errors="replace").strip().splitlines()
         last = repr(seen[-1]) if seen else "none"
-        return f"/dev/kvm opens, but a guest kernel did not boot within {KVM_DEADLINE_S:g} s (last line: {last})"
+        return (
+            "/dev/kvm opens, but a guest kernel did not boot within"
+            f" {KVM_DEADLINE_S:g} s (last line: {last})"
+        )
     if b"Unable to mount root fs" in done.stdout:
         return None
-    return f"QEMU ended with {done.returncode}: {(done.stderr or done.stdout).decode(errors='replace').strip()[-300:]}"
+    said = (done.stderr or done.stdout).decode(errors="replace").strip()
+    return f"QEMU ended with {done.returncode}: {said[-300:]}"

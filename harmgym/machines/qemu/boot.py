@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from harmgym.errors import GuestTimeout
 from harmgym.machines.qemu.machine import QemuMachine
-from harmgym.machines.qemu.process import wanted_cpu_seconds
+from harmgym.machines.qemu.process import cpu_seconds, wanted_cpu_seconds
 
 # Generous: a host that is busy with other machines takes several times as long, and a base snapshot
 # is built once.
@@ -28,11 +28,14 @@ def wait_idle(
     machine: QemuMachine,
     rest_s: float = REST_S,
     below: float = 0.06,
+    wanted_below: float = 0.35,
     timeout_s: float = IDLE_TIMEOUT_S,
 ) -> float:
-    """Wait until the guest wanted less than `below` of a core in every window of the last `rest_s`
-    seconds; return the last share.
+    """Wait until the guest used less than `below` of a core, and wanted less than `wanted_below`,
+    in every window of the last `rest_s` seconds; return the last share.
 
+    Use alone says little on a crowded host, where a busy guest gets a twentieth of a core and wants
+    all of it. An idle one was seen to wait for up to 0.15 of the time there, at a load of 20.
     Raises: GuestTimeout with the share that was last seen.
     """
     pid, rested, share = machine.qemu.process.pid, 0.0, 1.0
@@ -43,12 +46,12 @@ def wait_idle(
                 f"needed a guest below {below:.0%} of a core within {timeout_s:g} s,"
                 f" found {share:.0%}"
             )
-        # What the guest wanted, not what it got: on a crowded host a busy guest gets little.
-        start, used = time.monotonic(), wanted_cpu_seconds(pid)
+        start, used, wanted = time.monotonic(), cpu_seconds(pid), wanted_cpu_seconds(pid)
         time.sleep(WINDOW_S)  # the measuring window
         passed = time.monotonic() - start
-        share = (wanted_cpu_seconds(pid) - used) / passed
-        rested = rested + passed if share < below else 0.0
+        share = (cpu_seconds(pid) - used) / passed
+        idle = share < below and (wanted_cpu_seconds(pid) - wanted) / passed < wanted_below
+        rested = rested + passed if idle else 0.0
     return share
 
 

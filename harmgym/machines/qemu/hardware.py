@@ -33,7 +33,8 @@ def qemu_version() -> str:
     """
     if shutil.which(QEMU) is None:
         raise MissingDependencyError(
-            f"needed {QEMU}, found none on PATH; install it with: apt-get install qemu-system-x86 qemu-utils"
+            f"needed {QEMU}, found none on PATH; install it with: apt-get install qemu-system-x86"
+            " qemu-utils"
         )
     text = subprocess.run(
         [QEMU, "--version"], capture_output=True, text=True, check=True, timeout=20
@@ -105,7 +106,8 @@ class Hardware(Record):
         share = "on" if template else "off"
         args += [
             "-object",
-            f"memory-backend-file,id=mem,size={self.memory_mib}M,mem-path={memory_file},share={share}",
+            f"memory-backend-file,id=mem,size={self.memory_mib}M,mem-path={memory_file}"
+            f",share={share}",
         ]
         if boot:
             args += [

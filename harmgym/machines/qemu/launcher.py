@@ -69,6 +69,8 @@ class Launcher:
         QEMU's own words when it cannot be restored.
         """
         chain = (self._new_overlay(folder), *frozen)
+        # QEMU inherits the open file: its sandbox forbids it to start the program of an "exec:"
+        # address, and 7.2 knows no "file:".
         with state.open("rb") as devices:
 
             def arguments(qmp_fd: int, guest_fd: int) -> list[str]:
@@ -128,5 +130,6 @@ def _wait_restored(machine: QemuMachine) -> None:
 
     if not wait_until(ready, RESTORE_TIMEOUT_S, step_s=0.002):
         raise MachineError(
-            f"restoring needed less than {RESTORE_TIMEOUT_S:g} s, found it still running: {machine.qemu.tail()}"
+            f"restoring needed less than {RESTORE_TIMEOUT_S:g} s, found it still running:"
+            f" {machine.qemu.tail()}"
         )

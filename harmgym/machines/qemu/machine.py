@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,9 +79,10 @@ class QemuMachine:
     def folder(self) -> Path:
         return self._folder
 
-    def _on_event(self, event: dict[str, Any]) -> None:
+    def _on_event(self, event: dict[str, object]) -> None:
         """Runs on the io thread: note what QEMU says of the guest."""
-        kind, data = event.get("event"), event.get("data") or {}
+        kind, data = event.get("event"), event.get("data")
+        data = data if isinstance(data, dict) else {}
         closed = kind == "VSERPORT_CHANGE" and not data.get("open")
         # A computer that is switched off the hard way closes nothing before.
         closed |= kind == "SHUTDOWN" and bool(data.get("guest"))
@@ -109,7 +110,7 @@ class QemuMachine:
             raise
 
     def qmp(
-        self, command: str, arguments: dict[str, Any] | None = None, timeout_s: float = 30.0
+        self, command: str, arguments: dict[str, object] | None = None, timeout_s: float = 30.0
     ) -> Any:
         """Run a QMP command in any live state."""
         return self.qemu.qmp(command, arguments, timeout_s)
@@ -174,11 +175,11 @@ class QemuMachine:
             self._before_action = self._last if self._last is not None else self._take()
 
     # Input
-    def _send(self, events: list[dict[str, Any]]) -> None:
+    def _send(self, events: list[dict[str, object]]) -> None:
         self._note_before()
         self.qmp("input-send-event", {"events": events})
 
-    def _input(self, call: str, events: list[dict[str, Any]]) -> None:
+    def _input(self, call: str, events: list[dict[str, object]]) -> None:
         count = len(events) + 1  # and the one that ends the group
         if self._unread_events + count > MAX_UNREAD_EVENTS:
             # A server that does not read (a stopped one) is given time once; what it then loses, it
@@ -262,10 +263,10 @@ class QemuMachine:
         return self._guest("get", lambda: self.guest.get(path, max_bytes=max_bytes))
 
     def run_python(
-        self, source: str, args: dict[str, Any] | None = None, timeout_s: float = 10.0
+        self, source: str, args: Mapping[str, object] | None = None, timeout_s: float = 10.0
     ) -> Any:
         return self._guest(
-            "run_python", lambda: self.guest.run_python(source, args or {}, timeout_s=timeout_s)
+            "run_python", lambda: self.guest.run_python(source, args, timeout_s=timeout_s)
         )
 
     def processes(self) -> tuple[Process, ...]:
@@ -302,15 +303,16 @@ class QemuMachine:
         info = self.qmp("query-vnc")
         if not info.get("enabled"):
             raise DisplayError(
-                "needed a machine started with a VNC server, found none; start it with clone(..., vnc=True)"
+                "needed a machine started with a VNC server, found none; start it with clone(...,"
+                " vnc=True)"
             )
         return str(info["host"]), int(info["service"])
 
 
-def _pointer(x: int, y: int) -> list[dict[str, Any]]:
+def _pointer(x: int, y: int) -> list[dict[str, object]]:
     """Return absolute pointer events; the tablet's range is 0 to 32767 on both axes."""
 
-    def axis(name: str, value: int, size: int) -> dict[str, Any]:
+    def axis(name: str, value: int, size: int) -> dict[str, object]:
         # The middle of the pixel, so that rounding in guest and QEMU cannot fall to a neighbour.
         return {
             "type": "abs",
@@ -320,8 +322,8 @@ def _pointer(x: int, y: int) -> list[dict[str, Any]]:
     return [axis("x", x, SCREEN_WIDTH), axis("y", y, SCREEN_HEIGHT)]
 
 
-def _chord_events(chord: Sequence[str]) -> list[dict[str, Any]]:
-    def key(code: str, down: bool) -> dict[str, Any]:
+def _chord_events(chord: Sequence[str]) -> list[dict[str, object]]:
+    def key(code: str, down: bool) -> dict[str, object]:
         return {"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": code}}}
 
     return [key(code, True) for code in chord] + [key(code, False) for code in reversed(chord)]

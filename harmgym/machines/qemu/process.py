@@ -46,8 +46,8 @@ class QemuProcess:
         Raises: LaunchError with command, exit code and output.
         """
         self.folder, self.owner = folder, os.getpid()
-        self.events: list[dict[str, Any]] = []
-        self.on_event: Callable[[dict[str, Any]], None] | None = None
+        self.events: list[dict[str, object]] = []
+        self.on_event: Callable[[dict[str, object]], None] | None = None
         qmp, qmp_child = socket.socketpair()
         self.guest, guest_child = socket.socketpair()
         command = [
@@ -101,7 +101,7 @@ class QemuProcess:
     def qmp(
         self,
         command: str,
-        arguments: dict[str, Any] | None = None,
+        arguments: dict[str, object] | None = None,
         timeout_s: float = QMP_TIMEOUT_S,
     ) -> Any:
         """Run a QMP command and return its value.
@@ -137,7 +137,7 @@ class QemuProcess:
         """
         self._hand_over(fd, "add-fd", {"fdset-id": number})
 
-    def _hand_over(self, fd: int, command: str, arguments: dict[str, Any]) -> None:
+    def _hand_over(self, fd: int, command: str, arguments: dict[str, object]) -> None:
         async def give() -> None:
             self.client.send_fd_scm(fd)
             await self.client.execute(command, arguments)

@@ -35,7 +35,8 @@ def read_ppm(path: Path) -> Screenshot:
     size = int(match[1]) * int(match[2]) * 3 if match else 0
     if match is None or len(data) < match.end() + size:
         raise DisplayError(
-            f"needed a binary PPM picture from QEMU, found {len(data)} bytes that begin {bytes(data[:15])!r}"
+            f"needed a binary PPM picture from QEMU, found {len(data)} bytes that begin"
+            f" {bytes(data[:15])!r}"
         )
     width, height = int(match[1]), int(match[2])
     picture = np.frombuffer(data, np.uint8, size, match.end()).reshape(height, width, 3)

@@ -6,6 +6,7 @@ guest that looks idle may be a second away from it, so a clone is watched before
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ from harmgym.records import Record
 
 
 class Limits(Record):
-    """What a fresh clone may hold and burn in its first `seconds`. A quiet one was measured at 31 to 37 MiB and 0.2 s, one
-    that still had the browser's jobs before it at 100 MiB and 1.2 s.
+    """What a fresh clone may hold and burn in its first `seconds`. A quiet one was measured at 31
+    to 37 MiB and 0.2 s, one that still had the browser's jobs before it at 100 MiB and 1.2 s.
     """
 
     seconds: float = 20.0
@@ -60,17 +61,20 @@ def prove(
 ) -> Proof:
     """Restore a clone, let it run untouched for `seconds`, and measure it."""
     folder = runtime.new_folder()
-    clone = launcher.restore(folder, state, chain, ram)
     try:
-        pid = clone.qemu.process.pid
-        used = cpu_seconds(pid)
-        clone.resume()
-        time.sleep(seconds)  # the measuring window
-        return Proof(
-            seconds=seconds,
-            private_mib=round(private_bytes(pid) / 2**20, 1),
-            cpu_s=round(cpu_seconds(pid) - used, 2),
-            attempt=attempt,
-        )
+        clone = launcher.restore(folder, state, chain, ram)
+        try:
+            pid = clone.qemu.process.pid
+            used = cpu_seconds(pid)
+            clone.resume()
+            time.sleep(seconds)  # the measuring window
+            return Proof(
+                seconds=seconds,
+                private_mib=round(private_bytes(pid) / 2**20, 1),
+                cpu_s=round(cpu_seconds(pid) - used, 2),
+                attempt=attempt,
+            )
+        finally:
+            clone.stop()
     finally:
-        clone.discard()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -59,7 +59,8 @@ def copy_sparse(source: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
         need = source.stat().st_size >> 20
         raise SnapshotError(
-            f"copying RAM to {target} needed up to {need} MiB, found: {err.strerror}; free some disk space"
+            f"copying RAM to {target} needed up to {need} MiB, found: {err.strerror}; free some"
+            " disk space"
         ) from err
 
 
@@ -67,7 +68,8 @@ def differing_pages(old: Path, new: Path) -> NDArray[np.uint32]:
     """Return the numbers of the 4 KiB pages in which two RAM files of equal size differ."""
     if old.stat().st_size != new.stat().st_size:
         raise SnapshotError(
-            f"needed RAM files of one size, found {old.stat().st_size} and {new.stat().st_size} bytes"
+            f"needed RAM files of one size, found {old.stat().st_size} and {new.stat().st_size}"
+            " bytes"
         )
     a, b = np.memmap(old, np.uint64, "r"), np.memmap(new, np.uint64, "r")
     words = PAGE // 8
@@ -126,7 +128,8 @@ def _apply(ram: Path, delta: Path) -> None:
         size, count = struct.unpack("<QQ", head[len(_MAGIC) :])
         if size != ram.stat().st_size or count > size // PAGE:
             raise SnapshotError(
-                f"{delta}: needed a base of {size} bytes, found {ram.stat().st_size}; rebuild the snapshot"
+                f"{delta}: needed a base of {size} bytes, found {ram.stat().st_size}; rebuild the"
+                " snapshot"
             )
         pages = np.frombuffer(file.read(4 * count), np.uint32)
         whole = np.memmap(ram, np.uint8, "r+")

@@ -4,7 +4,7 @@ Folder of a snapshot (names are relative, so the cache can be moved):
 
 | file | content |
 | --- | --- |
-| `manifest.json` | `Manifest`: format, key, parent, hardware fingerprint, sizes and SHA-256 of the files below |
+| `manifest.json` | `Manifest`: format, key, parent, hardware, sizes and SHA-256 of what follows |
 | `ram` | base snapshot only: the RAM, sparse |
 | `ram.delta` | derived snapshot only: the pages that differ from the parent's RAM |
 | `state` | device state, without RAM |
@@ -27,7 +27,7 @@ from harmgym.machines.protocol import JournalEntry
 from harmgym.machines.snapshots.proof import Proof
 from harmgym.records import Record
 
-FORMAT = 1
+FORMAT = 2
 
 
 class FileRecord(Record):
@@ -87,7 +87,7 @@ class Snapshot(Record):
 
 
 def digest(parts: Iterable[object]) -> str:
-    """Return a SHA-256 over values that JSON can write; equal values give equal keys on every host."""
+    """Return a SHA-256 over values that JSON can write; equal on every host for equal values."""
     text = json.dumps(list(parts), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -110,7 +110,8 @@ def read_manifest(folder: Path) -> Manifest:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("format") != FORMAT:
             raise SnapshotError(
-                f"{path}: needed format {FORMAT}, found {data.get('format')!r}; rebuild the snapshot"
+                f"{path}: needed format {FORMAT}, found {data.get('format')!r}; rebuild the"
+                " snapshot"
             )
         return Manifest.model_validate(data)
     except FileNotFoundError:
@@ -130,7 +131,8 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
         found = path.stat().st_size if path.exists() else None
         if found != record.size:
             raise SnapshotError(
-                f"{path}: needed {record.size} bytes, found {found}; rebuild with: harmgym snapshot build"
+                f"{path}: needed {record.size} bytes, found {found}; rebuild with: harmgym"
+                " snapshot build"
             )
 
 

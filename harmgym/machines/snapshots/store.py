@@ -151,7 +151,8 @@ class SnapshotStore:
                 found = self.find(key)
             if found is None:
                 raise SnapshotError(
-                    f"snapshot {label} vanished while it was built; is another program clearing {self.root}?"
+                    f"snapshot {label} vanished while it was built; is another program clearing"
+                    f" {self.root}?"
                 )
             return found
 
@@ -160,7 +161,8 @@ class SnapshotStore:
         free = memory.free_bytes(self.root)
         if free < 2 * need:
             raise SnapshotError(
-                f"needed {2 * need >> 20} MiB free in {self.root}, found {free >> 20}; free some space or set HARMGYM_CACHE"
+                f"needed {2 * need >> 20} MiB free in {self.root}, found {free >> 20}; free some"
+                " space or set HARMGYM_CACHE"
             )
         aside = self.root / f".building-{key[:20]}"
         shutil.rmtree(
@@ -236,6 +238,7 @@ class SnapshotStore:
 
     def _save(self, machine: QemuMachine, target: Path) -> None:
         """Freeze a machine whose RAM is a shared file: write the device state, and only that."""
+        # Written back first: dirty pages would be written again by every clone that calls sync.
         machine.sync()
         machine.pause()
         with target.open("wb") as file:
@@ -252,7 +255,8 @@ class SnapshotStore:
 
         if not wait_until(done, SAVE_TIMEOUT_S):
             raise MachineError(
-                f"saving the device state needed less than {SAVE_TIMEOUT_S:g} s, found it still running"
+                f"saving the device state needed less than {SAVE_TIMEOUT_S:g} s, found it still"
+                " running"
             )
 
     def _finish(
@@ -298,7 +302,8 @@ class SnapshotStore:
                 if v != self.hardware.fingerprint().get(k)
             }
             raise SnapshotError(
-                f"{folder}: was taken on other hardware ({found}); rebuild with: harmgym snapshot build"
+                f"{folder}: was taken on other hardware ({found}); rebuild with: harmgym snapshot"
+                " build"
             )
         disk = folder / "disk.qcow2"
         if manifest.parent is None:
@@ -308,7 +313,8 @@ class SnapshotStore:
         parent = self.find(manifest.parent)
         if parent is None:
             raise SnapshotError(
-                f"{folder}: its parent {manifest.parent[:12]} is missing; rebuild with: harmgym snapshot build"
+                f"{folder}: its parent {manifest.parent[:12]} is missing; rebuild with: harmgym"
+                " snapshot build"
             )
         return Snapshot(
             folder=folder,
@@ -332,7 +338,8 @@ class SnapshotStore:
         parent = self.find(snapshot.manifest.parent or "")
         if parent is None:
             raise SnapshotError(
-                f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym snapshot build"
+                f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym"
+                " snapshot build"
             )
         self.materialise(parent)  # which may be a derived snapshot itself
         with self._lock(snapshot.key, snapshot.label):

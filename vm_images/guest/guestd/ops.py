@@ -22,10 +22,14 @@ from spawn import die_with_parent, environment, spawn, user_record
 # What checks may import: code on the disk belongs to the agent, so imports from disk are switched
 # off in `python`.
 PRELOADED = (
-    "array ast base64 bisect calendar collections configparser contextlib copy csv ctypes datetime decimal email email.parser "
-    "email.policy enum errno fcntl fnmatch functools getpass glob grp gzip hashlib heapq hmac html http.client io itertools "
-    "json linecache locale mailbox math operator os pathlib posix pwd queue random re secrets select shlex shutil signal "
-    "socket sqlite3 stat statistics string struct subprocess sys tempfile textwrap threading time traceback typing unicodedata "
+    "array ast base64 bisect calendar collections configparser contextlib copy csv ctypes datetime"
+    " decimal email email.parser "
+    "email.policy enum errno fcntl fnmatch functools getpass glob grp gzip hashlib heapq hmac html"
+    " http.client io itertools "
+    "json linecache locale mailbox math operator os pathlib posix pwd queue random re secrets"
+    " select shlex shutil signal "
+    "socket sqlite3 stat statistics string struct subprocess sys tempfile textwrap threading time"
+    " traceback typing unicodedata "
     "urllib.error urllib.parse urllib.request uuid xml.etree.ElementTree zlib"
 ).split()
 
@@ -211,7 +215,8 @@ def _explain(err: BaseException) -> str:
     """Return the traceback from the source's first line on."""
     if isinstance(err, ModuleNotFoundError):
         err.add_note(
-            f"imports from the guest's disk are switched off; these modules are there: {' '.join(PRELOADED)}"
+            "imports from the guest's disk are switched off; these modules are there:"
+            f" {' '.join(PRELOADED)}"
         )
     trace = err.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != "<source>":

@@ -29,7 +29,7 @@ CGROUP = open_folder("/sys/fs/cgroup")
 
 
 def read_at(folder: int, path: str, size: int = 65536) -> bytes:
-    """Return the first `size` bytes of `path` in `folder`; b"" when it is gone or may not be read."""
+    """Return the first `size` bytes of `path` in `folder`; b"" when it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
@@ -114,7 +114,7 @@ def cmdline(pid: int, limit: int = 65536) -> list[str]:
 
 
 def bytes_read(pid: int) -> bytes:
-    """Return how much process `pid` has read so far, as the kernel writes it (b"" when it is gone)."""
+    """Return how much process `pid` has read so far, as the kernel writes it; b"" if it is gone."""
     raw = read_at(PROC, f"{pid}/io", 64)
     return raw[: raw.find(b"\n")]
 
@@ -170,7 +170,7 @@ def processes() -> list[dict[str, Any]]:
 
 
 def units() -> list[dict[str, Any]]:
-    """Return the units of system.slice (by name) and of user.slice (by path) that have processes."""
+    """Return the units with processes: of system.slice by name, of user.slice by path."""
     found: list[dict[str, Any]] = []
     for part in ("system.slice", "user.slice"):
         folder = _open_below(CGROUP, part)

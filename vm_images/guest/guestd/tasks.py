@@ -39,7 +39,7 @@ class Tasks:
         self.wake()
 
     def wake(self) -> None:
-        """Step every task, again if stepping them woke them; then set the timer for the earliest."""
+        """Step every task, again if that woke one; then set the timer for the earliest."""
         if self._stepping:
             self._again = True
             return

@@ -27,7 +27,10 @@ _ENSURE_S = 15.0
 _ROWS = 1200  # rows read from either end of a long output
 # Leave the alternate screen, insert mode, keypad modes, mouse reports; wrap; show the cursor;
 # scroll the whole screen.
-_RESET = b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h\x1b[?25h\x1b[r\x1b8"
+_RESET = (
+    b"\x1b7\x1b[?47l\x1b[4l\x1b>\x1b[?1l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?6l\x1b[?7h"
+    b"\x1b[?25h\x1b[r\x1b8"
+)
 # `exit` gives a fresh shell in the same window instead of closing it.
 # (window-size cannot be in tmux.conf: tmux 3.3 crashes when it starts a session with it.)
 _SESSION_OPTIONS = (

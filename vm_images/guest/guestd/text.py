@@ -22,7 +22,8 @@ def check_command(command: str) -> None:
             or "\ud800" <= character <= "\udfff"
         ):
             raise TerminalError(
-                f"the command contains {character!r}, which cannot be typed; use keys for control characters"
+                f"the command contains {character!r}, which cannot be typed; use keys for control"
+                " characters"
             )
 
 
@@ -67,7 +68,7 @@ def cut(
 
 
 def _front(text: str, room: int) -> str:
-    """Return at most `room` characters from the front, whole lines where the last one is not long."""
+    """Return at most `room` characters from the front, whole lines where the last is not long."""
     if len(text) <= room:
         return text
     end = text.rfind("\n", max(0, room - 400), room + 1)

@@ -12,7 +12,8 @@ from tmux import Reply
 FORMAT = (
     "#{pane_active} #{pane_pid} #{pane_tty} #{pid}"
     " #{history_size} #{history_limit} #{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
-    " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
+    " #{alternate_on}#{insert_flag}#{keypad_flag}#{keypad_cursor_flag}#{origin_flag}"
+    "#{wrap_flag}#{mouse_any_flag}#{cursor_flag}"
     ",#{scroll_region_upper},#{scroll_region_lower} #{pane_path}"
 )
 
