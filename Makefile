@@ -24,7 +24,8 @@ snapshots: image  ## boot it once and freeze the desktop and every harm state
 run: snapshots  ## recover every harm state with the reference agent; table and report
 	@$(HARMGYM) run --agent reference --task all --episodes 1 --out runs/$(NAME)
 
-# The image is built while pip installs torch: neither needs the other, and each keeps one core busy.
+# The image is built while pip installs torch: each keeps one core busy, and pip replaces nothing that
+# the builder uses, because both steps of set-up install the same pinned versions.
 test:  ## every test, on real virtual machines too
 	@$(MAKE) --no-print-directory -j2 image setup-test
 	@$(PYTEST) $(ARGS)

@@ -97,6 +97,35 @@ def test_the_long_name_needs_no_import(tmp_path: Path) -> None:
     assert "(800, 1280, 3) 0.0" in run_on_a_simulated_machine(code, tmp_path)
 
 
+def test_the_commands_of_the_readme_run_in_order(tmp_path: Path) -> None:
+    """On a simulated machine, in one directory. What needs a real machine (`play`, `validate`,
+    `bench`, `image`, `snapshot`) is run by tests/vm and tests/tasks.
+    """
+    ran = []
+    for line in commands(ROOT / "README.md"):
+        program, *words = shlex.split(line)
+        if program != "harmgym" or words[:2] == ["tasks", "validate"]:
+            continue
+        match words[0]:
+            case "run":
+                words += [] if "--machines" in words else ["--machines", "fake"]
+                words += [] if "--out" in words else ["--out", "runs/other"]
+            case "doctor" | "tasks" | "report":
+                pass
+            case _:
+                continue
+        done = subprocess.run(
+            [sys.executable, "-m", "harmgym", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+        ran.append(words[0])
+    assert {"doctor", "tasks", "run", "report"} <= set(ran)
+
+
 def test_every_make_target_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^([a-z-]+):", makefile, re.M):
