@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from harmgym.bench.variants import variants
 from harmgym.env import HarmRecoveryEnv
 from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import MachineError
@@ -26,8 +27,8 @@ from harmgym.machines.qemu.process import cpu_seconds, private_bytes, wait_until
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 
-# A state at rest: nothing but the measured work runs in the guest.
 TASK = "security/home_world_writable"
+"""A state at rest: nothing but the measured work runs in the guest."""
 BURST_S, BURST_CLONES = 10.0, 5
 Note = Callable[[str], None]
 
@@ -68,12 +69,12 @@ def machine_info(store: SnapshotStore) -> dict[str, Any]:
 
 
 # Reset
-def reset(repeats: int = 20, boots: int = 1, note: Note = _quiet) -> dict[str, Any]:
+def reset(repeats: int = 20, boots: int = 1, each: int = 1, note: Note = _quiet) -> dict[str, Any]:
     """Time the ways to come to a first observation (screenshot and terminal text) of the same
     desktop.
 
     Returns: standby_reset_ms, clone_reset_ms, loadvm_ms, cold_boot_ms (p50, p95, n each), ratios,
-    machine.
+    machine; and of `each` variants of every state what `bench.variants` returns.
     """
     standby, cold = QemuProvider(standbys=1, progress=note), QemuProvider(standbys=0, progress=note)
     ready, fresh = (
@@ -99,13 +100,18 @@ def reset(repeats: int = 20, boots: int = 1, note: Note = _quiet) -> dict[str, A
                 )  # also before the others: the refill would run beside them
                 series[name].append(timed(way))
         loadvm.close()
+        # Their standby would be refilled beside the set-ups, and their snapshots be in use.
+        ready.close()
+        fresh.close()
+        standby.pool.forget(snapshot)
+        costs = variants(cold, each, note)
         note("booting from power-off")
         series["cold_boot"] = [_cold_boot(standby.store, note) for _ in range(boots)]
         figures: dict[str, Any] = {
             f"{name}_reset_ms": summary(series[name]) for name in ("standby", "clone")
         }
         figures |= {f"{name}_ms": summary(series[name]) for name in ("cold_boot", "loadvm")}
-        return figures | {"ratios": _ratios(series), "machine": machine_info(standby.store)}
+        return figures | costs | {"ratios": _ratios(series), "machine": machine_info(standby.store)}
     finally:
         for env, source in ((ready, standby), (fresh, cold)):
             env.close()

@@ -113,11 +113,15 @@ def report(
 
 @app.command()
 def gc() -> None:
-    """Remove what killed processes left: folders of machines whose owner is gone.
+    """Remove what killed processes left, and what the cache holds beyond HARMGYM_CACHE_GIB, the
+    least recently used first.
 
-    Example: harmgym gc
+    Example: HARMGYM_CACHE_GIB=20 harmgym gc
     """
     from harmgym.machines.folders import reap
+    from harmgym.machines.snapshots.cache import make_room
+    from harmgym.paths import cache_dir
 
-    gone = reap()
+    gone, freed = reap(), make_room(cache_dir())
     say(f"removed {len(gone)} left-over machine folder{'s' if len(gone) != 1 else ''}")
+    say(f"freed {freed / 2**20:.0f} MiB of the cache")

@@ -22,9 +22,10 @@ def _measure(name: str, measure: Callable[[Note], dict[str, Any]], as_json: bool
     table = new_table("figure", "p50", "p95", "n")
     for key, value in figures.items():
         if isinstance(value, dict) and "p50" in value:
-            table.add_row(
-                key, f"{value['p50']:.4g}", f"{value['p95']:.4g}", str(value.get("n", ""))
-            )
+            count = str(value.get("n", ""))
+            table.add_row(key, f"{value['p50']:.4g}", f"{value['p95']:.4g}", count)
+            for name, figure in value.get("states", {}).items():
+                table.add_row(f"  {name}", f"{figure:.4g}", "", "")
         else:
             table.add_row(key, str(value), "", "")
     out.print(table)
@@ -34,15 +35,16 @@ def _measure(name: str, measure: Callable[[Note], dict[str, Any]], as_json: bool
 def reset(
     repeats: Annotated[int, typer.Option(min=1, help="Resets of each kind.")] = 20,
     boots: Annotated[int, typer.Option(min=1, help="Cold boots.")] = 1,
+    variants: Annotated[int, typer.Option(min=1, help="Variants of each harm state.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Standby reset, clone reset, cold boot and loadvm, side by side.
+    """Standby reset, clone reset, cold boot and loadvm, side by side; new and cold variants.
 
     Example: harmgym bench reset --json
     """
     from harmgym.bench import bench
 
-    _measure("reset", lambda note: bench.reset(repeats, boots, note), as_json)
+    _measure("reset", lambda note: bench.reset(repeats, boots, variants, note), as_json)
 
 
 @app.command()

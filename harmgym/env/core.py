@@ -41,6 +41,7 @@ from harmgym.env.observing import Observation, Observer, copied, instruction
 from harmgym.env.options import check_reset_options, read_options
 from harmgym.env.provider import MachineProvider
 from harmgym.env.providers import make_provider
+from harmgym.env.sampler import Sampler
 from harmgym.env.scoring import Outcome, outcome_of
 from harmgym.env.spaces import PARTS, action_space, observation_space, to_action
 from harmgym.errors import ActionError, GuestTimeout, MachineError
@@ -49,6 +50,8 @@ from harmgym.machines.protocol import Machine, Screenshot
 from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
+AHEAD = 2
+"""How many coming resets are prepared: the next, and one more for when this episode is long."""
 Info = dict[str, Any]
 Step = tuple[Observation, float, bool, bool, Info]
 
@@ -111,6 +114,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         self.provider = make_provider(machines)
         self._owns_provider = not isinstance(machines, MachineProvider)
         self._tasks = (task,) if isinstance(task, Task) else self._matching(task)
+        self._sampler = Sampler(self._tasks, self._options.split, self._options.variant_seed)
         self._observer = Observer(space.spaces, render_mode is not None)
         self._budget = self._options.steps or DEFAULT_STEPS
         self._log: EpisodeLog | None = None
@@ -193,6 +197,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         except MachineError:
             # Once more, with a fresh machine; a second fault is the caller's to see.
             self._begin(task, variant, plan)
+        self._prepare_next()
         info = {
             "task": task.id,
             "variant": {"seed": variant.seed, "split": variant.split},
@@ -202,13 +207,20 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         return self._last, info
 
     def _choose(self, options: Info) -> tuple[Task, Variant]:
-        tasks = self._matching(options["task"]) if "task" in options else self._tasks
-        task = tasks[0] if len(tasks) == 1 else tasks[int(self.np_random.integers(len(tasks)))]
-        split = options.get("split", self._options.split)
-        number = options.get("variant_seed", self._options.variant_seed)
-        if number is None:
-            number = int(self.np_random.integers(task.variant_count(split)))
-        return task, task.variant(int(number), split)
+        sampler = self._sampler
+        if {"task", "split", "variant_seed"} & set(options):
+            sampler = Sampler(
+                self._matching(options["task"]) if "task" in options else self._tasks,
+                options.get("split", self._options.split),
+                options.get("variant_seed", self._options.variant_seed),
+            )
+        return sampler.draw(self.np_random)
+
+    def _prepare_next(self) -> None:
+        """Have the variants of the next resets set up while this episode runs."""
+        if self._sampler.random:
+            for task, variant in self._sampler.ahead(self.np_random, AHEAD):
+                self.provider.prepare(task, variant)
 
     def _begin(self, task: Task, variant: Variant, plan: str) -> None:
         lease = self.provider.acquire(task, variant)

@@ -124,6 +124,9 @@ class FakeProvider:
             lease.machine.folder, lease.machine.name, f"{type(error).__name__}: {error}\n"
         )
 
+    def prepare(self, task: Task, variant: Variant) -> None:
+        """A fake machine needs no preparation."""
+
     def release(self, lease: Lease) -> None:
         assert isinstance(lease.machine, FakeMachine)
         lease.machine.stop()

@@ -61,6 +61,12 @@ class MachineProvider(Protocol):
         """
         ...
 
+    def prepare(self, task: Task, variant: Variant) -> None:
+        """Get ready, in the background, for an `acquire` that is likely to come. Returns at once;
+        what goes wrong is left for `acquire` to report. Idempotent.
+        """
+        ...
+
     def release(self, lease: Lease) -> None:
         """Stop the machine. Idempotent."""
         ...

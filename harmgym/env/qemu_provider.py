@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from harmgym.env.evidence import keep_folder
+from harmgym.env.prepare import Preparer
 from harmgym.env.provider import Lease
 from harmgym.errors import GuestTimeout, HarmgymError, MachineError, SnapshotError, StateError
 from harmgym.images.build import ensure_image
@@ -19,7 +20,7 @@ from harmgym.machines.pool import Pool
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
-from harmgym.statekit.apps import stage
+from harmgym.statekit.apps import stage, stage_key
 from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.episode import Baseline
 from harmgym.tasks.task import Task
@@ -37,7 +38,8 @@ class QemuProvider:
 
     Image and base snapshot are built on first use (minutes); `progress` hears a line for each long
     step, the logger ``harmgym`` where there is none. Standbys are kept for the `warm_states` harm
-    states used last.
+    states used last. What `prepare` is told of is set up in the background, at low priority, while
+    the host has the memory.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class QemuProvider:
         # the next reset must not wait for it.
         self._stopper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="harmgym-stop")
         self._stopping: list[Future[None]] = []
+        self._preparer = Preparer(self._set_up_ahead, lambda: self.pool.has_room())
+        self._being_prepared: QemuMachine | None = None
         self._closed = False
 
     def __deepcopy__(self, memo: dict[int, object]) -> QemuProvider:
@@ -99,8 +103,10 @@ class QemuProvider:
                 self._opened = store, base, Pool(store, self._standbys, self._budget)
             return self._opened
 
-    def snapshot(self, task: Task, variant: Variant) -> Snapshot:
-        """Return the snapshot of a harm state, set up first when there is none yet."""
+    def snapshot(self, task: Task, variant: Variant, background: bool = False) -> Snapshot:
+        """Return the snapshot of a harm state, set up first when there is none yet; in the
+        `background` at low priority, and given up by `close`.
+        """
         store, base, _ = self._open()
         known = (task.id, str(task.folder), variant.split, variant.seed)
         # Looked up once: reading task folder and manifest costs some milliseconds of every reset.
@@ -108,15 +114,32 @@ class QemuProvider:
             return self._known[known]
 
         def setup(machine: QemuMachine) -> dict[str, object]:
+            if background:
+                self._being_prepared = machine
             meta = task.setup(machine, variant)
             return {**meta, "baseline": baseline(machine).model_dump(mode="json")}
 
         label = f"{task.id} {variant.split} {variant.seed}"
-        with announced(f"setting up {label}", ONCE):
+        # In the background nobody waits, so nobody is told that it takes long.
+        with contextlib.nullcontext() if background else announced(f"setting up {label}", ONCE):
             parent = stage(store, base, task.spec.apps or ())
-            found = store.derive(parent, task.snapshot_key(parent.key, variant), label, setup)
+            key = task.snapshot_key(parent.key, variant)
+            found = store.derive(parent, key, label, setup, background)
         self._known[known] = found
         return found
+
+    def prepare(self, task: Task, variant: Variant) -> None:
+        if not self._closed:
+            self._preparer.ask(task, variant)
+
+    def _set_up_ahead(self, task: Task, variant: Variant) -> None:
+        try:
+            snapshot = self.snapshot(task, variant, background=True)
+        finally:
+            self._being_prepared = None
+        if self._standbys and not self._closed:
+            self.pool.warm(snapshot, self._standbys)
+            self._keep_warm(snapshot)
 
     def acquire(self, task: Task, variant: Variant) -> Lease:
         try:
@@ -182,10 +205,20 @@ class QemuProvider:
             if self._closed:
                 return
             self._closed = True
+        preparing = self._being_prepared
+        if preparing is not None:
+            preparing.stop()  # its set-up fails, and what it has built is thrown away
+        self._preparer.close()
         # First what is still being stopped, then what is still lent: never two at one machine.
         self._stopper.shutdown(wait=True)
         if self._opened is not None:
             self._opened[2].close()
+
+
+def snapshot_key(store: SnapshotStore, base: str, task: Task, variant: Variant) -> str:
+    """Return the key of a variant's snapshot, set up already or not. `base`: the base's key."""
+    parent = stage_key(store, base, task.spec.apps or ())
+    return store.derived_key(parent, task.snapshot_key(parent, variant))
 
 
 def lease_of(machine: QemuMachine, task: Task, variant: Variant, snapshot: Snapshot) -> Lease:

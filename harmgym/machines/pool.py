@@ -105,7 +105,8 @@ class Pool:
             if not done:
                 found = len(self._ready[snapshot.key])
                 raise CapacityError(
-                    f"needed {want} standbys of {snapshot.label} within {timeout_s:g} s, found {found}"
+                    f"expected {want} standbys of {snapshot.label} within {timeout_s:g} s, "
+                    f"got {found}"
                 )
 
     def forget(self, snapshot: Snapshot) -> None:
@@ -131,6 +132,16 @@ class Pool:
             self._ready.clear()
         for machine in machines:
             machine.discard()
+
+    def has_room(self) -> bool:
+        """Whether a machine for a set-up in the background would leave room for another one."""
+        with self._change:
+            count = self._count()
+        within = self._budget is None or (count + 2) * RESERVE_MIB <= self._budget
+        return within and available_mib() >= 2 * RESERVE_MIB + HOST_MIB
+
+    def _count(self) -> int:
+        return len(self._leased) + self._starting + sum(map(len, self._ready.values()))
 
     def _clone(self, snapshot: Snapshot) -> QemuMachine:
         self._check_memory(snapshot)
@@ -161,17 +172,18 @@ class Pool:
 
     def _check_memory(self, snapshot: Snapshot) -> None:
         with self._change:
-            count = len(self._leased) + self._starting + sum(map(len, self._ready.values()))
+            count = self._count()
         if self._budget is not None and (count + 1) * RESERVE_MIB > self._budget:
             raise CapacityError(
-                f"needed {RESERVE_MIB} MiB for another machine of {snapshot.label}, found {count} machines "
-                f"in a budget of {self._budget} MiB; close some or raise the budget"
+                f"needed {RESERVE_MIB} MiB for another machine of {snapshot.label}, found {count} "
+                f"machines in a budget of {self._budget} MiB; close some or raise the budget"
             )
         free = available_mib()
         if free < RESERVE_MIB + HOST_MIB:
             need = RESERVE_MIB + HOST_MIB
             raise CapacityError(
-                f"needed {need} MiB of free memory for another machine, found {free} MiB; close some machines"
+                f"needed {need} MiB of free memory for another machine, found {free} MiB; "
+                "close some machines"
             )
 
     def _next(self) -> Snapshot | None:

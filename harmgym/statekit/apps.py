@@ -63,7 +63,7 @@ def stage(store: SnapshotStore, base: Snapshot, apps: Iterable[str]) -> Snapshot
     """Return the snapshot that a state with these apps is set up from: `base`, or where it needs
     apps the one in which they run and wait for their content, made on first use.
     """
-    names = sorted(set(apps) - {COMMON})
+    names = _staged(apps)
     if not names:
         return base
 
@@ -71,6 +71,16 @@ def stage(store: SnapshotStore, base: Snapshot, apps: Iterable[str]) -> Snapshot
         prepare(machine, names)
 
     return store.derive(base, _stage_key(names), f"apps {', '.join(names)}", setup)
+
+
+def stage_key(store: SnapshotStore, base: str, apps: Iterable[str]) -> str:
+    """Return the key of the snapshot that `stage` returns, made already or not, from the base's."""
+    names = _staged(apps)
+    return store.derived_key(base, _stage_key(names)) if names else base
+
+
+def _staged(apps: Iterable[str]) -> list[str]:
+    return sorted(set(apps) - {COMMON})
 
 
 def _stage_key(names: list[str]) -> str:

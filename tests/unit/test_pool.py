@@ -144,3 +144,23 @@ def test_a_standby_that_cannot_be_made_is_told_to_the_waiter_and_a_later_lease_w
     store.fail = False
     assert pool.lease(snapshot) in store.clones
     pool.close()
+
+
+def test_a_set_up_in_the_background_must_leave_room_for_another_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _store, pool = make(standbys=0, memory_budget_mib=3 * RESERVE_MIB)
+    monkeypatch.setattr(pool_module, "available_mib", lambda: 1 << 20)
+    pool.lease(Label("a"))  # type: ignore[arg-type]
+    assert pool.has_room()
+    pool.lease(Label("a"))  # type: ignore[arg-type]
+    assert not pool.has_room()
+    pool.close()
+
+
+def test_a_host_short_of_memory_has_no_room_for_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _store, pool = make(standbys=0)
+    monkeypatch.setattr(pool_module, "available_mib", lambda: RESERVE_MIB + pool_module.HOST_MIB)
+    assert not pool.has_room()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harmgym.errors import MachineError
@@ -60,11 +60,15 @@ class Launcher:
         template: bool = False,
         journal: Sequence[JournalEntry] = (),
         vnc: bool = False,
+        fill: Callable[[int], None] | None = None,
     ) -> QemuMachine:
         """Return a PAUSED machine as a snapshot has it: `state` holds its devices, `frozen` its
         disk, newest first.
 
         `ram` is the snapshot's RAM: written through by a `template`, else mapped copy-on-write.
+        `fill` gets QEMU's process id when RAM is mapped and devices are not loaded yet: what it
+        writes into that memory, virtio devices already see when they look up their queues there.
+
         `journal`: the lines that the machine's journal begins with. Raises: MachineError with
         QEMU's own words when it cannot be restored.
         """
@@ -90,6 +94,8 @@ class Launcher:
             )
             try:
                 _share_memory(machine)
+                if fill is not None:
+                    fill(machine.qemu.process.pid)
                 machine.qmp("migrate-incoming", {"uri": f"fd:{devices.fileno()}"})
                 _wait_restored(machine)
             except BaseException:

@@ -65,6 +65,7 @@ class QemuMachine:
         self.qemu.on_event = self._on_event
         self.guest = GuestChannel(self.qemu.guest, name, journal)
         self._picture, self._picture_fd = folder / "screen.ppm", -1
+        self.on_stop = contextlib.ExitStack()  # what is let go of once QEMU has ended
         self._state = MachineState.PAUSED
 
     @property
@@ -135,6 +136,7 @@ class QemuMachine:
         if self._picture_fd >= 0:
             os.close(self._picture_fd)
             self._picture_fd = -1
+        self.on_stop.close()
 
     def discard(self) -> None:
         """Stop the machine and remove its folder with overlay and evidence."""

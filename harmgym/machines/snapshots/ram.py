@@ -1,17 +1,9 @@
-"""RAM files: sparse copies, and the difference between a snapshot's RAM and its parent's.
-
-A delta file holds only the 4 KiB pages that differ: magic, page count, page numbers (uint32), then
-the pages, as zlib blocks of 256 pages so that neither side ever holds more than a block in memory
-beyond the maps.
-"""
+"""RAM files: sparse copies, and which pages of two of them differ."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +13,12 @@ from numpy.typing import NDArray
 from harmgym.errors import SnapshotError
 
 PAGE = 4096
-_MAGIC = b"HGRAM001"
-_BLOCK = 256
 _CHUNK = 1 << 26
+# What is compared at once: small enough that both sides and the result stay in the CPU's cache.
+_COMPARED = 1 << 20
+
+Pages = NDArray[np.uint32]
+"""Numbers of 4 KiB pages, ascending."""
 
 
 def data_segments(path: Path) -> Iterator[tuple[int, int]]:
@@ -43,7 +38,8 @@ def data_segments(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def copy_sparse(source: Path, target: Path) -> None:
-    """Copy a sparse file, holes included, inside the kernel.
+    """Copy a sparse file, holes included, inside the kernel (which shares the blocks where the file
+    system can).
 
     Raises: SnapshotError when the disk is full; the half-written target is removed.
     """
@@ -52,97 +48,49 @@ def copy_sparse(source: Path, target: Path) -> None:
             os.truncate(dst.fileno(), source.stat().st_size)
             for start, end in data_segments(source):
                 while start < end:
-                    start += os.copy_file_range(
-                        src.fileno(), dst.fileno(), min(end - start, _CHUNK), start, start
-                    )
+                    length = min(end - start, _CHUNK)
+                    start += os.copy_file_range(src.fileno(), dst.fileno(), length, start, start)
     except OSError as err:
         target.unlink(missing_ok=True)
         need = source.stat().st_size >> 20
         raise SnapshotError(
-            f"copying RAM to {target} needed up to {need} MiB, found: {err.strerror}; free some"
-            " disk space"
+            f"copying RAM to {target} needed up to {need} MiB, got: {err.strerror}; "
+            "free some disk space"
         ) from err
 
 
-def differing_pages(old: Path, new: Path) -> NDArray[np.uint32]:
-    """Return the numbers of the 4 KiB pages in which two RAM files of equal size differ."""
-    if old.stat().st_size != new.stat().st_size:
+def differing_pages(old: Path, new: Path) -> Pages:
+    """Return the pages in which two RAM files of equal size differ.
+
+    Every byte is compared: which pages of a shared mapping were written cannot be asked of the
+    kernel, since it forgets that when it reclaims a page.
+    """
+    size = old.stat().st_size
+    if size != new.stat().st_size:
         raise SnapshotError(
-            f"needed RAM files of one size, found {old.stat().st_size} and {new.stat().st_size}"
-            " bytes"
+            f"expected RAM files of one size, got {size} and {new.stat().st_size} bytes"
         )
     a, b = np.memmap(old, np.uint64, "r"), np.memmap(new, np.uint64, "r")
-    words = PAGE // 8
-    spans = sorted({*_chunks(old), *_chunks(new)})  # a hole in both is equal without being read
     found = []
-    for start in spans:
-        lo, hi = start // 8, min(start + _CHUNK, old.stat().st_size) // 8
-        rows = (a[lo:hi] != b[lo:hi]).reshape(-1, words).any(axis=1)
+    # A hole in both files is equal without being read.
+    for start in sorted({*_chunks(old), *_chunks(new)}):
+        low, high = start // 8, min(start + _COMPARED, size) // 8
+        rows = (a[low:high] != b[low:high]).reshape(-1, PAGE // 8).any(axis=1)
         found.append(np.flatnonzero(rows).astype(np.uint32) + np.uint32(start // PAGE))
     return np.concatenate(found) if found else np.zeros(0, np.uint32)
 
 
 def _chunks(path: Path) -> set[int]:
-    """Return the starts of the 64 MiB chunks of a sparse file that hold any data."""
+    """Return the starts of the chunks of a sparse file that hold any data."""
     return {
-        chunk * _CHUNK
+        chunk * _COMPARED
         for start, end in data_segments(path)
-        for chunk in range(start // _CHUNK, (end - 1) // _CHUNK + 1)
+        for chunk in range(start // _COMPARED, (end - 1) // _COMPARED + 1)
     }
 
 
-def write_delta(base: Path, new: Path, target: Path) -> int:
-    """Write the pages in which `new` differs from `base` to `target`; return how many."""
-    pages = differing_pages(base, new)
-    data = np.memmap(new, np.uint8, "r").reshape(-1, PAGE)
-    with target.open("wb") as out:
-        out.write(_MAGIC + struct.pack("<QQ", new.stat().st_size, len(pages)) + pages.tobytes())
-        for start in range(0, len(pages), _BLOCK):
-            block = zlib.compress(data[pages[start : start + _BLOCK]].tobytes(), 1)
-            out.write(struct.pack("<I", len(block)) + block)
-    return len(pages)
-
-
-def apply_delta(base: Path, delta: Path, target: Path) -> None:
-    """Write to `target` the RAM that `delta` describes on top of `base`; nothing is left behind on
-    failure.
-
-    Raises: SnapshotError when the delta is damaged or does not fit the base.
-    """
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        copy_sparse(base, aside)
-        _apply(aside, delta)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _apply(ram: Path, delta: Path) -> None:
-    with delta.open("rb") as file:
-        head = file.read(len(_MAGIC) + 16)
-        if not head.startswith(_MAGIC) or len(head) != len(_MAGIC) + 16:
-            raise SnapshotError(
-                f"{delta}: needed a RAM delta, found {head[:8]!r}; rebuild the snapshot"
-            )
-        size, count = struct.unpack("<QQ", head[len(_MAGIC) :])
-        if size != ram.stat().st_size or count > size // PAGE:
-            raise SnapshotError(
-                f"{delta}: needed a base of {size} bytes, found {ram.stat().st_size}; rebuild the"
-                " snapshot"
-            )
-        pages = np.frombuffer(file.read(4 * count), np.uint32)
-        whole = np.memmap(ram, np.uint8, "r+")
-        memory = whole.reshape(-1, PAGE)
-        for start in range(0, count, _BLOCK):
-            part = pages[start : start + _BLOCK]
-            (length,) = struct.unpack("<I", file.read(4))
-            memory[part] = np.frombuffer(zlib.decompress(file.read(length)), np.uint8).reshape(
-                len(part), PAGE
-            )
-        whole.flush()
-
-
-def free_bytes(path: Path) -> int:
-    """Return the free bytes of the file system that holds `path`."""
-    return shutil.disk_usage(path).free
+def copy_pages(source: Path, target: Path, pages: Pages) -> None:
+    """Write these pages of one RAM file into another."""
+    if len(pages):
+        into = np.memmap(target, np.uint8, "r+").reshape(-1, PAGE)
+        into[pages] = np.memmap(source, np.uint8, "r").reshape(-1, PAGE)[pages]

@@ -1,8 +1,8 @@
-"""The snapshot store: builds base and derived snapshots once, and restores machines from them.
+"""The snapshot store: built once, found again by content, restored as copy-on-write clones.
 
-A base snapshot is a booted, settled desktop. A derived one is its parent plus a set-up, stored as
+The base snapshot is a booted, settled desktop. A derived one is its parent plus a set-up, stored as
 the difference. Every build happens in a folder aside and is renamed when whole; a file lock makes a
-second builder wait and then find it.
+second builder wait and then find it. What is used is held against removal (`snapshots.cache`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,24 +26,34 @@ from harmgym.machines.qemu.hardware import Hardware
 from harmgym.machines.qemu.launcher import Launcher
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.qemu.process import wait_until
-from harmgym.machines.snapshots import ram as memory
+from harmgym.machines.snapshots.cache import entries, in_use, make_room, remove
+from harmgym.machines.snapshots.delta import apply_delta, changed_since, inject, write_delta
+from harmgym.machines.snapshots.phases import Phases
 from harmgym.machines.snapshots.proof import LIMITS, Limits, Proof, prove
+from harmgym.machines.snapshots.ram import differing_pages
+from harmgym.machines.snapshots.scratch import ScratchRam
 from harmgym.machines.snapshots.snapshot import (
+    DERIVED_FORMAT,
     FORMAT,
+    REBUILD,
     Manifest,
     Snapshot,
     check_digests,
     check_sizes,
+    compress_state,
     digest,
     file_record,
     read_manifest,
-    write_json,
+    write_manifest,
 )
 from harmgym.paths import cache_dir
 
 Progress = Callable[[str], None]
 SetUp = Callable[[QemuMachine], dict[str, Any] | None]
 SAVE_TIMEOUT_S = 120.0
+STATE_BYTES = 64 << 20
+"""Room asked for before a harm state is built: more than any has taken (34 MiB)."""
+BACKGROUND_NICE = 15
 FREEZES = 3
 """How often a base is frozen until a clone of it is quiet; the last one is kept as it is."""
 
@@ -94,38 +105,51 @@ class SnapshotStore:
         progress: Progress | None = None,
     ) -> None:
         self.image = image
-        self.root = (root or cache_dir()) / "snapshots"
+        self.cache = root or cache_dir()
+        self.root = self.cache / "snapshots"
         self.hardware = hardware or hardware_for(image)
         self.progress: Progress = progress or (lambda _text: None)
         self.root.mkdir(parents=True, exist_ok=True)
         self._launcher = Launcher(self.hardware, image.disk, self.root)
+        self._scratch = ScratchRam(self.root / "scratch")
 
     # Build
     def base_key(self) -> str:
         return digest([FORMAT, "base", self.image.key, self.hardware.fingerprint()])
 
-    def derived_key(self, parent: Snapshot, key: str) -> str:
-        return digest([FORMAT, "derived", parent.key, key])
+    def derived_key(self, parent: str, key: str) -> str:
+        """Return the key of what `derive` makes from the snapshot with the key `parent`."""
+        return digest([DERIVED_FORMAT, "derived", parent, key])
 
     def base(self) -> Snapshot:
         """Return the settled desktop of the image, building it (minutes without KVM) when it is not
         there.
         """
         key = self.base_key()
-        return self._find_or_build(
-            key, f"{self.image.name}-base", lambda folder: self._build_base(folder, key)
-        )
+        # RAM, and as much again as the disk's difference and the device state can take.
+        need = 2 * self.hardware.memory_mib << 20
+        label = f"{self.image.name}-base"
+        with in_use(self.image.disk.parent):
+            return self._find_or_build(
+                key, label, need, lambda folder: self._build_base(folder, key)
+            )
 
-    def derive(self, parent: Snapshot, key: str, label: str, setup: SetUp) -> Snapshot:
+    def derive(
+        self, parent: Snapshot, key: str, label: str, setup: SetUp, background: bool = False
+    ) -> Snapshot:
         """Return the snapshot of `parent` after `setup`; `key` names everything that the set-up
-        depends on.
+        depends on. In the `background` its machine gives way to every other one.
 
         Raises: whatever `setup` raises; nothing half-built stays.
         """
-        full = self.derived_key(parent, key)
-        return self._find_or_build(
-            full, label, lambda folder: self._build_derived(folder, full, label, parent, setup)
-        )
+        full = self.derived_key(parent.key, key)
+
+        def build(folder: Path) -> None:
+            self._build_derived(folder, full, label, parent, setup, background)
+
+        need = STATE_BYTES + self._scratch.cost(parent.ram)
+        with in_use(*parent.folders):
+            return self._find_or_build(full, label, need, build)
 
     def find(self, key: str) -> Snapshot | None:
         """Return the snapshot with this key, or None. Raises: SnapshotError when it is there but
@@ -138,42 +162,46 @@ class SnapshotStore:
         check_sizes(folder, manifest)
         return self._open(folder, manifest)
 
-    def _find_or_build(self, key: str, label: str, build: Callable[[Path], None]) -> Snapshot:
+    def _find_or_build(
+        self, key: str, label: str, need: int, build: Callable[[Path], None]
+    ) -> Snapshot:
         with self._lock(key, label):
             try:
                 found = self.find(key)
             except SnapshotError as err:
-                self.progress(f"snapshot {label} is damaged and is built again: {err}")
+                self.progress(f"snapshot {label} is damaged and is rebuilt: {err}")
                 shutil.rmtree(self.root / key[:20])
                 found = None
             if found is None:
-                self._build_aside(key, build)
+                self._build_aside(key, need, build)
                 found = self.find(key)
             if found is None:
                 raise SnapshotError(
-                    f"snapshot {label} vanished while it was built; is another program clearing"
-                    f" {self.root}?"
+                    f"snapshot {label} vanished while it was built; is another program clearing "
+                    f"{self.root}?"
                 )
             return found
 
-    def _build_aside(self, key: str, build: Callable[[Path], None]) -> None:
-        need = self.hardware.memory_mib << 20
-        free = memory.free_bytes(self.root)
-        if free < 2 * need:
+    def _build_aside(self, key: str, need: int, build: Callable[[Path], None]) -> None:
+        make_room(self.cache, need)
+        free = shutil.disk_usage(self.root).free
+        if free < need:
             raise SnapshotError(
-                f"needed {2 * need >> 20} MiB free in {self.root}, found {free >> 20}; free some"
-                " space or set HARMGYM_CACHE"
+                f"expected {need >> 20} MiB free in {self.root}, got {free >> 20}; free some "
+                "space or set HARMGYM_CACHE"
             )
         aside = self.root / f".building-{key[:20]}"
-        shutil.rmtree(
-            aside, ignore_errors=True
-        )  # left by a builder that was killed; the lock is ours now
+        # Left by a builder that was killed; the lock is ours now.
+        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
             build(aside)
-            aside.rename(self.root / key[:20])
+            aside.rename(self._folder(key))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key[:20]
 
     def _build_base(self, folder: Path, key: str) -> None:
         start = time.monotonic()
@@ -217,24 +245,39 @@ class SnapshotStore:
         return proof
 
     def _build_derived(
-        self, folder: Path, key: str, label: str, parent: Snapshot, setup: SetUp
+        self,
+        folder: Path,
+        key: str,
+        label: str,
+        parent: Snapshot,
+        setup: SetUp,
+        background: bool,
     ) -> None:
-        start = time.monotonic()
-        self.progress(f"setting up {label}")
-        ram = folder / "working"
-        self.materialise(parent)
-        memory.copy_sparse(parent.ram, ram)
-        machine = self._launcher.restore(folder, parent.state, parent.chain, ram, template=True)
+        phases = Phases(label, self.progress)
+        used = folder / "scratch"
+        with phases("copying the base's RAM"):
+            self._scratch.take(parent.ram, used)
+            for delta in parent.deltas:
+                apply_delta(delta, used)
+        with phases("starting the machine"):
+            machine = self._restore(folder, parent, template=used)
         with _stopping(machine):
+            if background:
+                # QEMU leads a process group of its own, so this reaches all of its threads.
+                os.setpriority(os.PRIO_PGRP, machine.qemu.process.pid, BACKGROUND_NICE)
             machine.resume()
-            meta = setup(machine) or {}
-            self._save(machine, folder / "state")
-        memory.write_delta(parent.ram, ram, folder / "ram.delta")
-        ram.rename(self._working(key))
-        names = ("ram.delta", "state", "disk.qcow2")
-        self._finish(
-            folder, key, label, parent, meta, machine.journal(), time.monotonic() - start, names
-        )
+            with phases("setting up"):
+                meta = setup(machine) or {}
+            with phases("saving the device state"):
+                self._save(machine, folder / "raw")
+                compress_state(folder / "raw", folder / "state.zst")
+        with phases("comparing the RAM"):
+            pages = differing_pages(parent.ram, used)
+        with phases("storing the difference"):
+            write_delta(used, changed_since(parent.deltas, used, pages), folder / "ram.delta")
+            self._scratch.give_back(parent.ram, used, pages)
+        names = ("ram.delta", "state.zst", "disk.qcow2")
+        self._finish(folder, key, label, parent, meta, machine.journal(), phases.seconds, names)
 
     def _save(self, machine: QemuMachine, target: Path) -> None:
         """Freeze a machine whose RAM is a shared file: write the device state, and only that."""
@@ -255,8 +298,8 @@ class SnapshotStore:
 
         if not wait_until(done, SAVE_TIMEOUT_S):
             raise MachineError(
-                f"saving the device state needed less than {SAVE_TIMEOUT_S:g} s, found it still"
-                " running"
+                f"expected the device state to be saved within {SAVE_TIMEOUT_S:g} s, "
+                "got a migration that still runs"
             )
 
     def _finish(
@@ -275,7 +318,7 @@ class SnapshotStore:
             "".join(e.model_dump_json() + "\n" for e in journal), encoding="utf-8"
         )
         manifest = Manifest(
-            format=FORMAT,
+            format=DERIVED_FORMAT if parent else FORMAT,
             key=key,
             label=label,
             parent=parent.key if parent else None,
@@ -291,7 +334,7 @@ class SnapshotStore:
             (folder / name).chmod(0o444)
         for scratch in ("screen.ppm", "owner", "command.txt", "transcript.txt"):
             (folder / scratch).unlink(missing_ok=True)
-        write_json(folder / "manifest.json", manifest)
+        write_manifest(folder, manifest)
 
     # Restore
     def _open(self, folder: Path, manifest: Manifest) -> Snapshot:
@@ -301,50 +344,28 @@ class SnapshotStore:
                 for k, v in manifest.hardware.items()
                 if v != self.hardware.fingerprint().get(k)
             }
-            raise SnapshotError(
-                f"{folder}: was taken on other hardware ({found}); rebuild with: harmgym snapshot"
-                " build"
-            )
+            raise SnapshotError(f"{folder}: was taken on other hardware ({found}); {REBUILD}")
         disk = folder / "disk.qcow2"
         if manifest.parent is None:
             return Snapshot(
-                folder=folder, manifest=manifest, ram=folder / "ram", chain=(disk, self.image.disk)
+                folder=folder,
+                manifest=manifest,
+                ram=folder / "ram",
+                deltas=(),
+                chain=(disk, self.image.disk),
             )
         parent = self.find(manifest.parent)
         if parent is None:
             raise SnapshotError(
-                f"{folder}: its parent {manifest.parent[:12]} is missing; rebuild with: harmgym"
-                " snapshot build"
+                f"{folder}: its parent {manifest.parent[:12]} is missing; {REBUILD}"
             )
         return Snapshot(
             folder=folder,
             manifest=manifest,
-            ram=self._working(manifest.key),
+            ram=parent.ram,
+            deltas=(*parent.deltas, folder / "ram.delta"),
             chain=(disk, *parent.chain),
         )
-
-    def _working(self, key: str) -> Path:
-        """Return where the whole RAM of a derived snapshot lies; it can be made again from the
-        delta at any time.
-        """
-        folder = self.root / "working"
-        folder.mkdir(exist_ok=True)
-        return folder / f"{key[:20]}.ram"
-
-    def materialise(self, snapshot: Snapshot) -> None:
-        """Make sure that the snapshot's RAM can be mapped."""
-        if snapshot.ram.exists() and snapshot.ram.stat().st_size == self.hardware.memory_mib << 20:
-            return
-        parent = self.find(snapshot.manifest.parent or "")
-        if parent is None:
-            raise SnapshotError(
-                f"{snapshot.folder}: its parent snapshot is missing; rebuild with: harmgym"
-                " snapshot build"
-            )
-        self.materialise(parent)  # which may be a derived snapshot itself
-        with self._lock(snapshot.key, snapshot.label):
-            if not snapshot.ram.exists():
-                memory.apply_delta(parent.ram, snapshot.folder / "ram.delta", snapshot.ram)
 
     def clone(self, snapshot: Snapshot, vnc: bool = False) -> QemuMachine:
         """Return a PAUSED machine whose RAM is mapped copy-on-write from the snapshot.
@@ -352,21 +373,40 @@ class SnapshotStore:
         Raises: SnapshotError when a file of the snapshot is missing or cut; MachineError when QEMU
             fails.
         """
-        check_sizes(snapshot.folder, snapshot.manifest)
-        self.materialise(snapshot)
-        folder = runtime.new_folder()
-        try:
-            return self._launcher.restore(
-                folder,
-                snapshot.state,
-                snapshot.chain,
-                snapshot.ram,
-                journal=snapshot.journal(),
-                vnc=vnc,
-            )
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        with contextlib.ExitStack() as held:
+            held.enter_context(in_use(*snapshot.folders))
+            check_sizes(snapshot.folder, snapshot.manifest)
+            folder = runtime.new_folder()
+            try:
+                machine = self._restore(folder, snapshot, vnc=vnc)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            machine.on_stop.push(held.pop_all())
+            return machine
+
+    def _restore(
+        self, folder: Path, snapshot: Snapshot, template: Path | None = None, vnc: bool = False
+    ) -> QemuMachine:
+        """Return a PAUSED machine whose RAM is mapped copy-on-write; or, with a `template`, one
+        that writes to that file, which holds the snapshot's RAM already, and has no journal yet.
+        """
+        ram = template or snapshot.ram
+        packed = bool(snapshot.deltas)
+        state = snapshot.unpack_state(folder) if packed else snapshot.state
+
+        def fill(pid: int) -> None:
+            if template is None:
+                for delta in snapshot.deltas:  # the parent's first
+                    inject(delta, pid, ram)
+
+        journal = snapshot.journal() if template is None else ()
+        machine = self._launcher.restore(
+            folder, state, snapshot.chain, ram, template is not None, journal, vnc, fill
+        )
+        if packed:
+            state.unlink()  # QEMU has read it; the folder lies in RAM
+        return machine
 
     def cold_boot(self) -> QemuMachine:
         """Return a machine that boots the image from scratch (RUNNING, not settled); its folder
@@ -398,34 +438,18 @@ class SnapshotStore:
             self.verify(parent)
 
     def prune(self, keep: Sequence[str] = ()) -> int:
-        """Remove snapshots whose key is not in `keep` and is no parent of one; return how many
-        bytes that frees.
-
-        A snapshot that is being built is left alone.
+        """Remove snapshots whose key is not in `keep` and is no parent of one, those that machines
+        use excepted; return how many bytes that frees.
         """
-        by_key = {m.key: m for m in self.list()}
-        names = {key[:20] for key in keep}
+        parents = {manifest.key: manifest.parent for manifest in self.list()}
+        names = set()
         for key in keep:
-            while key in by_key and (parent := by_key[key].parent):
-                names.add(parent[:20])
-                key = parent
-        before = memory.free_bytes(self.root)
-        for manifest in by_key.values():
-            if manifest.key[:20] not in names:
-                shutil.rmtree(self.root / manifest.key[:20])
-        for ram in (self.root / "working").glob("*.ram"):
-            if ram.stem not in names:
-                ram.unlink()
-        for aside in self.root.glob(".building-*"):
-            self._remove_if_abandoned(aside)
-        return max(0, memory.free_bytes(self.root) - before)
-
-    def _remove_if_abandoned(self, aside: Path) -> None:
-        """Remove what a killed builder left; one that still builds holds its lock."""
-        with (self.root / "locks" / aside.name.removeprefix(".building-")).open("w") as file:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(aside)
+            link: str | None = key
+            while link is not None:
+                names.add(link[:20])
+                link = parents.get(link)
+        scrap = [e for e in entries(self.cache) if e.path.parent == self.root]
+        return sum(e.size for e in scrap if e.path.name not in names and remove(e.path))
 
     @contextlib.contextmanager
     def _lock(self, key: str, label: str) -> Iterator[None]:
