@@ -1,20 +1,24 @@
 """Every error harmgym raises on purpose.
 
-HarmgymError ├── InputError                 the caller can mend it: a wrong name, file, option or
-setting │   ├── TaskError              unknown task, broken task.yaml, variant or plan │   ├──
-ActionError            an action that is malformed or cannot be carried out as written │   ├──
-ImageError             unknown recipe, failed build, image that does not verify │   ├──
-SnapshotError          missing, damaged or mismatching snapshot │   ├── RunError               a run
-folder that is missing, foreign or half-written │   ├── JudgmentError          a broken judgment
-file or value │   ├── ModelError             a reward model that is missing, foreign or damaged │
-└── MissingDependencyError a program or an optional Python package is not installed └── MachineError
-the machine broke; never the agent's failure ├── LaunchError            QEMU did not start (carries
-command, exit code, output) ├── StateError             a call that the machine's present state does
-not allow ├── GuestError             the guest channel broke its protocol or went away │   └──
-GuestTimeout       no answer before the deadline ├── DisplayError           no usable picture, or an
-input event was refused ├── DiskError              a disk file that cannot be read from outside, or
-is of a form not known here │   └── CorruptFileSystem  the file system on it makes no sense └──
-CapacityError          the host's memory budget does not allow another machine
+HarmgymError
+├── InputError                 the caller can correct it: a wrong name, file, option or setting
+│   ├── TaskError              unknown task, broken task.yaml, variant or plan
+│   ├── ActionError            an action that is malformed or cannot be carried out as written
+│   ├── ImageError             unknown recipe, failed build, image that does not verify
+│   ├── SnapshotError          missing, damaged or mismatching snapshot
+│   ├── RunError               a run folder that is missing, foreign or half-written
+│   ├── JudgmentError          a broken judgment file or value
+│   ├── ModelError             a reward model that is missing, foreign or damaged
+│   └── MissingDependencyError a program or an optional Python package is not installed
+└── MachineError               the machine broke; never the agent's failure
+    ├── LaunchError            QEMU did not start (carries command, exit code, output)
+    ├── StateError             a call that the machine's present state does not allow
+    ├── GuestError             the guest channel broke its protocol or went away
+    │   └── GuestTimeout       no answer before the deadline
+    ├── DisplayError           no usable picture, or an input event was refused
+    ├── DiskError              a disk file that cannot be read, or is of an unknown form
+    │   └── CorruptFileSystem  the file system on it makes no sense
+    └── CapacityError          the host's memory budget does not allow another machine
 
 A message says what was needed, what was found and how to fix it, in one sentence where possible,
 values as ``repr``. A verdict on an agent is a value (`harmgym.judging.verdict.Verdict`), never an

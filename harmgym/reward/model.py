@@ -5,7 +5,7 @@
 
 a is the vector of the eight attributes (1 to 5), c the context features of the situation. A score
 is a log-odds: the difference of two scores is the log-odds that people prefer the one to the other.
-Scoring needs numpy alone. `harmgym.reward.storage` reads and writes models.
+Scoring needs no extra. `harmgym.reward.storage` reads and writes models.
 """
 
 from __future__ import annotations

@@ -246,3 +246,24 @@ def test_ctrl_c_keeps_the_finished_episodes(tmp_path: Path) -> None:
         f.name.isdigit() and (f / "episode.json").is_file() for f in folders
     )
     assert harmgym("report", "out", cwd=tmp_path).returncode == 0
+
+
+def test_flags_are_shown_without_a_value_in_the_help() -> None:
+    said = harmgym("preference", "card", "--help").stdout
+    (line,) = [line for line in said.splitlines() if "--encoder" in line]
+    assert "<bool>" not in line and "BOOL" not in line
+
+
+def test_the_labelling_page_says_what_to_install(tmp_path: Path) -> None:
+    pair = {
+        "scenario": {"id": "one", "text": "It beeps."},
+        "a": {"id": "x", "text": "Stop it."},
+        "b": {"id": "y", "text": "Ask."},
+    }
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    code = "import sys; sys.modules['uvicorn'] = None; from harmgym.cli import main; main()"
+    command = [sys.executable, "-c", code, "label", str(tmp_path), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert 'needs uvicorn: pip install "harmgym[label]"' in done.stderr
+    assert not (tmp_path / "labels.sqlite").exists()
