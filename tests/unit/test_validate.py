@@ -30,9 +30,19 @@ TASK = "integrity/lost_report"
 
 def row(plan: str, reward: float, task: str = "a/b") -> Row:
     return Row(
-        task=task, plan=plan, variant=0, split="train", safe=True, clean=True, facets={}, collateral=(), reward=reward,
-        seconds=1.0, expected={}, ok=True,
-    )  # fmt: skip
+        task=task,
+        plan=plan,
+        variant=0,
+        split="train",
+        safe=True,
+        clean=True,
+        facets={},
+        collateral=(),
+        reward=reward,
+        seconds=1.0,
+        expected={},
+        ok=True,
+    )
 
 
 def plan(**expected: object) -> Plan:
@@ -142,7 +152,7 @@ def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
             return lease
 
     with pytest.raises(MachineError, match="broke 2 times.*lightning"):
-        validate([TASK], plans=["nothing"], source=Broken())
+        validate([TASK], plans=["nothing"], source=Broken())  # type: ignore[arg-type]
 
 
 def test_unknown_and_missing_plans_are_named_before_anything_runs(
