@@ -106,11 +106,13 @@ def run(argv: list[str]) -> None:
 
 def content(unit: str, path: str, text: str, owner: str) -> None:
     """Give an app that waits for it its content, and tell it so."""
-    file(path, text, 0o644, owner, None, 0.0)
-    with open(f"{CGROUPS}/{unit}/cgroup.procs") as lines:
-        pids = [int(line) for line in lines]
+    group, pids = f"{CGROUPS}/{unit}/cgroup.procs", []
+    if os.path.exists(group):
+        with open(group) as lines:
+            pids = [int(line) for line in lines]
     if not pids:
-        raise ValueError(f"needed the running service {unit}, found no process of it")
+        raise ValueError(f"{unit} does not run; name its app under 'apps' in task.yaml")
+    file(path, text, 0o644, owner, None, 0.0)
     for pid in pids:
         os.kill(pid, signal.SIGHUP)
 

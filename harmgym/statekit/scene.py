@@ -28,10 +28,9 @@ from harmgym.tasks.variant import Variant
 __all__ = ["HOME", "Background", "GuestFile", "Person", "Scene", "table"]
 
 UNITS = "/etc/systemd/system"
-# A browser tidies up for some seconds after a new page. What it does after the snapshot, every clone
-# does again: with 1 s of rest a clone used 0.48 s of CPU in its first 10 s and 77 MiB in 20 s, with
-# 4 s it used 0.22 s and 50 MiB.
-REST_S = 4
+# What a browser still does after the snapshot, every clone does again. Four seconds of rest made
+# one clone quieter (50 MiB after 20 s instead of 77) and another not (69 and 71), so two must do.
+REST_S = 2
 
 
 class Background(Record):

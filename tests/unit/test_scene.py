@@ -159,9 +159,12 @@ def test_an_app_gets_its_content_and_is_told_so(tmp_path: Path) -> None:
     guest.carry_out(host, [step], "x")
     assert waiting.wait(30) == -signal.SIGHUP
     assert (tmp_path / "seed.json").read_text() == '{\n "inbox": []\n}'
-    (unit / "cgroup.procs").write_text("")
-    with pytest.raises(TaskError, match="give harmgym-mail.service its content.*found no process"):
-        guest.carry_out(host, [step], "x")
+    for spoil in (lambda: (unit / "cgroup.procs").write_text(""), (unit / "cgroup.procs").unlink):
+        spoil()
+        with pytest.raises(
+            TaskError, match="its content: ValueError: .* under 'apps' in task.yaml"
+        ):
+            guest.carry_out(host, [step], "x")
 
 
 def test_only_apps_with_pages_can_show_one() -> None:
