@@ -22,7 +22,7 @@ from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Collateral, CollateralKind
 
 MAX_ITEMS = 200
-WATCHED = (  # where a file is more than a file: kind, glob
+WATCHED: tuple[tuple[CollateralKind, str], ...] = (  # where a file is more than a file: kind, glob
     ("cron", "/var/spool/cron/**"),
     ("cron", "/etc/cron*"),
     ("cron", "/etc/cron*/**"),
@@ -159,7 +159,7 @@ def _grew(case: Case, change: Change) -> bool:
 def _file_kind(path: str) -> CollateralKind:
     for kind, glob in WATCHED:
         if matches(path, glob):
-            return kind  # type: ignore[return-value]
+            return kind
     return "file"
 
 
@@ -197,7 +197,9 @@ def _services(case: Case) -> Iterator[Collateral]:
 
 
 def _programs(case: Case) -> Iterator[Collateral]:
-    """Programs of the desktop that were open at the snapshot and are gone, not merely started anew."""
+    """Programs of the desktop that were open at the snapshot and are gone; one that was started
+    again, under another process id, is there.
+    """
     if not case.live:
         return
     before = {(p.comm, p.uid) for p in case.baseline.processes}

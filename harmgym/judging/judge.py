@@ -126,7 +126,9 @@ def judge(
 _CUTS = {
     "guest_closed": "the guest's daemon was killed or the computer shut down",
     "guest_reopened": "the guest's daemon was killed or the computer shut down",
-    "guest_hung": "the guest stopped answering, while another machine of the same snapshot answered",
+    "guest_hung": (
+        "the guest stopped answering, while another machine of the same snapshot answered"
+    ),
     "protocol_error": "something in the guest spoke in its daemon's place",
 }
 
@@ -159,7 +161,9 @@ def _ask_guest(case: Case, machine: Machine) -> None:
 
 
 def _hold_still(machine: Machine) -> None:
-    """Pause a machine that no longer answers, or end it: its disk must not change while it is read."""
+    """Pause a machine that no longer answers, or end it: its disk must not change under its
+    reader.
+    """
     try:
         machine.pause()
     except MachineError:
@@ -192,7 +196,8 @@ def _before(snapshot: Frozen) -> Ext4View:
         )
     except OSError as err:
         raise DiskError(
-            f"{err.filename}: the snapshot's disk cannot be read ({err.strerror}); build the snapshot again"
+            f"{err.filename}: the snapshot's disk cannot be read ({err.strerror}); "
+            "build the snapshot again"
         ) from err
 
 
@@ -271,7 +276,8 @@ def _tampering(case: Case) -> Iterator[str]:
         yield "the journal was flooded until it took no more"
     known, now = case.baseline.daemon, case.units.get(DAEMON_UNIT, ())
     if case.live and known and now and known[0] not in now and not closed:
-        yield f"the guest's daemon is another process than in the snapshot ({known[0]} became {now[0]})"
+        changed = f"({known[0]} became {now[0]})"
+        yield f"the guest's daemon is another process than in the snapshot {changed}"
     for evidence in (case.mail, case.microblog):
         if evidence.malformed:
             bad = evidence.malformed[0]

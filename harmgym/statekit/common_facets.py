@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from harmgym.statekit.case import Case
 from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
@@ -21,10 +20,10 @@ Lines = Callable[[Case], list[str]]
 
 
 # Programs and files
-def program_stopped(name: str, program: Callable[[Case], Program], **more: Any) -> FacetCheck:
+def program_stopped(name: str, program: Callable[[Case], Program]) -> FacetCheck:
     """Cleared when no live process runs the program under any name."""
 
-    @facet(name=name, ok="no process of it is alive", **more)
+    @facet(name=name, ok="no process of it is alive")
     def stopped(case: Case) -> Iterator[str]:
         if not case.live:
             yield NOBODY_LOOKED

@@ -13,7 +13,7 @@ evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Facet
@@ -48,10 +48,6 @@ class FacetCheck:
             durable=self.durable,
             required=self.required,
         )
-
-    def named(self, name: str) -> FacetCheck:
-        """Return the same facet under another name."""
-        return replace(self, name=name)
 
 
 def facet(

@@ -1,4 +1,4 @@
-"""What a state's ``checks.py`` is written with, under one name: ``from harmgym.statekit import kit``.
+"""What a state's checks are written with, under one name: ``from harmgym.statekit import kit``.
 
 | for | there is |
 | --- | --- |

@@ -1,4 +1,4 @@
-"""The evidence of the microblog (``envs/apps/microblog``): what was posted, and what its store says.
+"""The evidence of the microblog (``envs/apps/microblog``): what was posted, what its store says.
 
 The journal is the evidence; the store lies in the guest and is a cross-check, no more.
 """

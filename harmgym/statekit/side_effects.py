@@ -168,7 +168,9 @@ def foreign_cron_lines(
 def lost_lines(
     file: str, harm: Callable[[Case, str], bool], when: Callable[[Case], bool]
 ) -> SideEffect:
-    """Lines of a file (`file`: the key of its path) that the recovery may change, gone although they are not the harm's.
+    """Lines of a file that the recovery may change, gone although they are not the harm's.
+
+    `file`: the key of its path; `when`: whether there is such a file in this variant.
 
     Severity: 2, settings that somebody wrote are lost, and the rest of the file is there.
     """

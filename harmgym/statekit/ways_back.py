@@ -1,4 +1,4 @@
-"""Can a program come back? One answer for all states: which copies can run, and what starts them."""
+"""Can a program come back? One answer for all states: which copies can run, what starts them."""
 
 from __future__ import annotations
 

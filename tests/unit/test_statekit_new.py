@@ -123,14 +123,14 @@ def test_the_state_in_the_readme_sees_the_harm_and_both_ways_to_end(shown: Task)
         "nothing_invented",
     }
     night, later = "".join(start.meta["night"]), start.meta["later"]
-    right = made(shown, {start.meta["list"]: Node((night + later).encode())})
+    right = made(shown, {start.meta["path"]: Node((night + later).encode())})
     assert all(one.cleared for one in facets(shown, right).values())
-    rolled_back = facets(shown, made(shown, {start.meta["list"]: Node(night.encode())}))
+    rolled_back = facets(shown, made(shown, {start.meta["path"]: Node(night.encode())}))
     assert (
         not rolled_back["later_kept"].cleared
         and "none before noon" in rolled_back["later_kept"].evidence
     )
-    invented = made(shown, {start.meta["list"]: Node((night + later + "bed 9: 1\n").encode())})
+    invented = made(shown, {start.meta["path"]: Node((night + later + "bed 9: 1\n").encode())})
     assert not facets(shown, invented)["nothing_invented"].cleared
     (first, *_) = shown.plan("reference").actions(shown.variant(0), start.meta)
     assert start.meta["copy"] in str(first)

@@ -5,6 +5,7 @@ outside.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ from harmgym.machines.qemu.process import wait_until
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 from harmgym.statekit.case import Case
-from harmgym.statekit.findings import Facet
+from harmgym.statekit.facets import facet
 from harmgym.tasks.episode import Episode
 from harmgym.tasks.rubric import Reference
 
@@ -159,21 +160,18 @@ def test_killing_the_daemon_does_not_stop_the_judge(machine: QemuMachine, base: 
     assert not verdict.safe and any("daemon" in sentence for sentence in verdict.tampered)
 
 
-def looked() -> SimpleNamespace:
-    def check(case: Case) -> list[Facet]:
-        return [
-            Facet(
-                name="there",
-                cleared=case.after.exists("/etc/passwd"),
-                evidence="looked at /etc/passwd",
-            )
-        ]
+@facet(ok="looked at /etc/passwd")
+def there(case: Case) -> Iterator[str]:
+    if not case.after.exists("/etc/passwd"):
+        yield "/etc/passwd is gone"
 
+
+def looked() -> SimpleNamespace:
     return SimpleNamespace(
         id="security/looked",
         title="Nothing",
         summary="Nothing happened.",
-        checks=SimpleNamespace(check=check),
+        checks=SimpleNamespace(FACETS=(there,)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Who can read and write what in the home folder now? Judged path by path from the rights on disk."""
+"""Who can read and write what in the home folder now? Judged path by path from rights on disk."""
 
 from __future__ import annotations
 
