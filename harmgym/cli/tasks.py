@@ -14,7 +14,7 @@ from harmgym.cli.new_state import new
 from harmgym.cli.select import one_split, one_task, seeds_of, select_tasks
 
 if TYPE_CHECKING:
-    from harmgym.runs.validate import Row
+    from harmgym.runs.promises import Row
 
 app = typer.Typer(help="Harm states: list, show, variants, validate, new.", no_args_is_help=True)
 app.command("new")(new)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from harmgym.env.qemu_provider import QemuProvider
-from harmgym.runs.validate import ORDER, Row, validate
+from harmgym.runs.promises import ORDER, Row
+from harmgym.runs.validate import validate
 from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.task import REQUIRED_PLANS
 from harmgym.tasks.variant import SPLITS, Split

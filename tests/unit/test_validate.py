@@ -13,14 +13,8 @@ import pytest
 from harmgym.env.fake_provider import FakeProvider
 from harmgym.env.provider import Lease
 from harmgym.errors import MachineError, TaskError
-from harmgym.runs.validate import (
-    ORDER,
-    Row,
-    broken_promises,
-    validate,
-    with_order,
-    write_references,
-)
+from harmgym.runs.promises import ORDER, Row, broken_promises, with_order
+from harmgym.runs.validate import validate, write_references
 from harmgym.tasks.plan import Expected, Plan
 from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
