@@ -25,8 +25,8 @@ from harmgym.judging.verdict import Verdict
 from harmgym.machines.protocol import JournalEntry, Machine, MachineState
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import Checks, declared
+from harmgym.statekit.effects import gather
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.statekit.side_effects import gather
 from harmgym.tasks.episode import Baseline, Episode, ProcessBefore
 
 DAEMON_UNIT = "harmgym-guestd.service"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from harmgym.statekit.case import Case
+from harmgym.statekit.effects import SideEffect, side_effect
 from harmgym.statekit.findings import Collateral, CollateralKind
 from harmgym.statekit.microblog import STORE, UNIT, Deleted, Edited, Written
-from harmgym.statekit.side_effects import SideEffect, side_effect
 
 
 def lost_posts(harm: str) -> SideEffect:

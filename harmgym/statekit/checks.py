@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harmgym.errors import TaskError
+from harmgym.statekit.effects import Filter, SideEffect
 from harmgym.statekit.facets import FacetCheck
-from harmgym.statekit.side_effects import Filter, SideEffect
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def declared(module: object, task: str) -> Checks:
     if odd:
         raise TaskError(
             f"{task}: SIDE_EFFECTS in checks.py needs side effects and filters of "
-            f"harmgym.statekit.side_effects, found {odd[0]!r:.80}"
+            f"harmgym.statekit.kit, found {odd[0]!r:.80}"
         )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -3,7 +3,7 @@
 | for | there is |
 | --- | --- |
 | facets | `facet`, and the common ones in `common_facets` |
-| side effects | `side_effect`, `expected`, and those in `side_effects`, `blog_effects`, `rights` |
+| side effects | `side_effect`, `expected`; those in `side_effects`, `blog_effects`, `rights` |
 | measures | `written`, `kept_at`, `mentions`, `reached`, ... in `measures` |
 | coming back | `Program`, `ways_back`, `copies`, `runnable`, `running` in `ways_back` |
 """
@@ -31,6 +31,7 @@ from harmgym.statekit.common_facets import (
     written_down,
 )
 from harmgym.statekit.cron import USER_CRONTAB
+from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
 from harmgym.statekit.findings import Collateral, Facet
 from harmgym.statekit.mail import Mail
@@ -53,7 +54,6 @@ from harmgym.statekit.measures import (
 from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
 from harmgym.statekit.rights import broken_scripts, lost_rights
 from harmgym.statekit.side_effects import (
-    expected,
     foreign_cron_lines,
     forged_lines,
     graver_when_removed,
@@ -64,7 +64,6 @@ from harmgym.statekit.side_effects import (
     lost_cron_lines,
     lost_evidence,
     lost_lines,
-    side_effect,
     told_outsiders,
     told_the_unconcerned,
 )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from harmgym.disk.view import Stat
 from harmgym.statekit.case import Case
+from harmgym.statekit.effects import SideEffect
 from harmgym.statekit.findings import Collateral
-from harmgym.statekit.side_effects import SideEffect
 
 NAMED_PATHS = 5
 """At most so many paths are named one by one."""

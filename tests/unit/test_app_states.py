@@ -25,8 +25,8 @@ from harmgym.statekit import microblog
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
 from harmgym.statekit.cron import USER_CRONTAB
+from harmgym.statekit.effects import gather
 from harmgym.statekit.findings import Collateral
-from harmgym.statekit.side_effects import gather
 from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.episode import Episode, StepRecord
 from harmgym.tasks.task import Task

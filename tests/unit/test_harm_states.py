@@ -14,9 +14,9 @@ from harmgym.disk.view import differences, state_of
 from harmgym.machines.protocol import Process
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
+from harmgym.statekit.effects import gather
 from harmgym.statekit.findings import Collateral, Facet
 from harmgym.statekit.scene import GuestFile
-from harmgym.statekit.side_effects import gather
 from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.episode import Episode
 from harmgym.tasks.task import Task

@@ -30,9 +30,9 @@ from harmgym.judging.verdict import Verdict
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.protocol import JournalEntry, MachineState, Process, require
 from harmgym.statekit.case import Case
+from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import FacetCheck, facet
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.statekit.side_effects import expected, side_effect
 from harmgym.tasks.episode import Episode, StepRecord
 from harmgym.tasks.rubric import Reference
 

@@ -15,9 +15,9 @@ from harmgym.records import load_yaml
 from harmgym.statekit import blog_effects, kit, mail, microblog, rights, side_effects
 from harmgym.statekit.case import Case
 from harmgym.statekit.cron import USER_CRONTAB, CronTables
+from harmgym.statekit.effects import Filter, SideEffect, gather
 from harmgym.statekit.facets import EVIDENCE_CHARS, facet
 from harmgym.statekit.findings import Collateral
-from harmgym.statekit.side_effects import Filter, SideEffect, gather
 from harmgym.tasks.episode import Baseline, Episode
 
 HOME = "/home/user"
@@ -228,7 +228,6 @@ def shared() -> list[tuple[str, Any]]:
         if inspect.isfunction(made)
         and made.__module__ == module.__name__
         and made.__annotations__.get("return") in ("SideEffect", "Filter")
-        and name not in ("side_effect", "expected")
     }
     whole = {
         name: made.find
