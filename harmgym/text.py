@@ -1,9 +1,9 @@
-"""Text that came from elsewhere, made safe to show: the one place that does it.
+"""Which characters a text may hold: the one rule for what is typed, sent, shown and written down.
 
-What a guest's terminal, a program in the guest or an agent says goes to a person's terminal, an
-HTML page, a model's prompt and JSON files. Two things must not get through: control characters
-(they drive terminals), and characters that make a reader see another order or other lines than are
-there (bidirectional overrides, line and paragraph separators).
+Control characters drive terminals and half a surrogate pair cannot be encoded, so no text may hold
+either. What comes from a guest or an agent and is shown to a person, or put into a prompt or a page,
+loses besides what would let it look like something else: bidirectional overrides and line and
+paragraph separators make a reader see another order or other lines than are there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import unicodedata
 
 REPLACEMENT = "\ufffd"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_FORBIDDEN = frozenset(("Cc", "Cs", "Zl", "Zp"))  # controls, half surrogate pairs, separators
+_SEPARATORS = frozenset("\u2028\u2029")
 
 
 def allowed(char: str) -> bool:
-    """Whether a character may stand in a text that is shown."""
-    if char in "\n\t":
-        return True
-    return char not in _BIDI and unicodedata.category(char) not in _FORBIDDEN
+    """Whether a character may stand in a text: newline and tab are the only control characters, and
+    no half of a surrogate pair is one.
+    """
+    return char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
 
 
 def is_clean(text: str) -> bool:
@@ -30,7 +30,15 @@ def is_clean(text: str) -> bool:
 
 
 def clean(text: str, max_chars: int | None = None) -> str:
-    """Return the text with U+FFFD for what is not `allowed`, cut at `max_chars` with a mark."""
+    """Return the text as it may be shown, cut at `max_chars` with a mark: U+FFFD stands for what is
+    not `allowed`, and for what would change the order or the lines that a reader sees.
+    """
     if max_chars is not None and len(text) > max_chars:
         text = text[: max_chars - 2] + "\n…"
-    return text if is_clean(text) else "".join(c if allowed(c) else REPLACEMENT for c in text)
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(char if _shown(char) else REPLACEMENT for char in text)
+
+
+def _shown(char: str) -> bool:
+    return allowed(char) and char not in _BIDI and char not in _SEPARATORS

@@ -116,7 +116,7 @@ def gc() -> None:
     """Remove what killed processes left, and what the cache holds beyond HARMGYM_CACHE_GIB, the
     least recently used first.
 
-    Example: HARMGYM_CACHE_GIB=20 harmgym gc
+    Example: harmgym gc
     """
     from harmgym.machines.folders import reap
     from harmgym.machines.snapshots.cache import make_room

