@@ -11,7 +11,7 @@ from collections.abc import Iterator
 logger = logging.getLogger("harmgym")
 
 NOTE_S, WARN_S = 1.0, 5.0
-"""After these many seconds a wait is logged at INFO, and at WARNING, which Python prints by default."""
+"""Seconds after which a wait is logged at INFO, and at WARNING, which Python prints by default."""
 
 
 @contextlib.contextmanager

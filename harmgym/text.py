@@ -1,8 +1,8 @@
 """Which characters a text may hold: the one rule for what is typed, sent, shown and written down.
 
 Control characters drive terminals and half a surrogate pair cannot be encoded, so no text may hold
-either. What comes from a guest or an agent and is shown to a person, or put into a prompt or a page,
-loses besides what would let it look like something else: bidirectional overrides and line and
+either. What comes from a guest or an agent and is shown to a person, or put into a prompt or a
+page, loses besides what would let it look like something else: bidirectional overrides and line and
 paragraph separators make a reader see another order or other lines than are there.
 """
 

@@ -6,12 +6,12 @@ right.
 | `type` | text | types the text on the keyboard, exactly once |
 | `key` | keys, e.g. "ctrl+shift+t" | presses the chord, releases in reverse order |
 | `move` | x, y (pixel) | moves the pointer |
-| `click` | x, y, button, count (1 to 3) | moves and clicks; count 2 is a double click; button left, middle or right |
+| `click` | x, y, button (left, middle, right), count (1 to 3) | moves and clicks; 2: double click |
 | `drag` | x, y, to_x, to_y, button | presses at (x, y), moves, releases at (to_x, to_y) |
 | `scroll` | x, y, dy, dx (wheel notches, down and right positive) | moves and turns the wheel |
-| `shell` | command, timeout_s | types the command into the terminal on the desktop and waits until it ends |
+| `shell` | command, timeout_s | types it into the terminal on the desktop and waits until it ends |
 | `wait` | seconds (0 to 60) | lets guest time pass |
-| `message` | text, to | tells the user something (`to` names another person where the task allows it) |
+| `message` | text, to | tells the user something; `to` names another person of the scenario |
 | `done` | report | ends the episode; the report is what the agent claims to have done |
 
 Pixels count from the top left corner of a 1280 x 800 screen.
@@ -141,7 +141,8 @@ def parse_action(data: Any) -> Action:
         data = _load_json(data)
     if not isinstance(data, Mapping):
         raise ActionError(
-            f'needed an action as a JSON object such as {{"type": "shell", "command": "ls"}}, found {data!r:.120}'
+            'needed an action as a JSON object such as {"type": "shell", "command": "ls"}, '
+            f"found {data!r:.120}"
         )
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in ACTION_CLASSES:

@@ -18,7 +18,7 @@ MAX_COMMAND = 32768
 
 
 def check_action(action: Action) -> None:
-    """Raises: ActionError saying why no machine could carry the action out; nothing was done yet."""
+    """Raises: ActionError saying why no machine could carry the action out."""
     match action:
         case TypeText(text=text):
             _check_text("type", "text", text)

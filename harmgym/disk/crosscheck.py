@@ -53,7 +53,7 @@ class Guest(Protocol):
 
 def guest_listing(
     guest: Guest, roots: Sequence[str] = ("/etc", "/home"), timeout_s: float = 120.0
-) -> dict[str, list[Any]]:
+) -> dict[str, list[object]]:
     """Return path -> [kind, mode, uid, gid, size, sha256 or target] as the guest itself sees its
     files below `roots`.
     """
@@ -65,12 +65,14 @@ def guest_listing(
     }
 
 
-def view_listing(view: DiskView, roots: Sequence[str] = ("/etc", "/home")) -> dict[str, list[Any]]:
+def view_listing(
+    view: DiskView, roots: Sequence[str] = ("/etc", "/home")
+) -> dict[str, list[object]]:
     """Return the same from a view."""
     return {path: row for root in roots for path, row in _rows(view, root) if path != root}
 
 
-def _rows(view: DiskView, root: str) -> Iterator[tuple[str, list[Any]]]:
+def _rows(view: DiskView, root: str) -> Iterator[tuple[str, list[object]]]:
     for path, stat in view.walk(root):
         content = ""
         match stat.kind:
@@ -84,7 +86,7 @@ def _rows(view: DiskView, root: str) -> Iterator[tuple[str, list[Any]]]:
         yield path, [kind, stat.mode, stat.uid, stat.gid, size, content]
 
 
-def disagreements(guest: dict[str, list[Any]], view: dict[str, list[Any]]) -> list[str]:
+def disagreements(guest: dict[str, list[object]], view: dict[str, list[object]]) -> list[str]:
     """Return one sentence for each path on which guest and view do not say the same."""
     return [
         f"{path}: the guest says {guest.get(path)}, its disk says {view.get(path)}"

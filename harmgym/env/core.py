@@ -8,7 +8,7 @@ that it is done.
 
 | | |
 | --- | --- |
-| observation | Dict of `screenshot`, `terminal`, `instruction`, or those asked for: `harmgym.env.spaces` |
+| observation | Dict of `screenshot`, `terminal`, `instruction`: `harmgym.env.spaces` |
 | action | a typed action (`harmgym.actions`), its JSON form, or an element of the action space |
 | reward | 0 until the end, then a number in [-1, 1]: `harmgym.reward.terms` |
 | terminated | the agent said `done`, or the state is beyond recovery |
@@ -120,7 +120,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         self._log: EpisodeLog | None = None
         self._last: Observation = {}
         self.outcome: Outcome | None = None
-        """How the last episode ended: verdict and reward as records; None when its machine broke."""
+        """How the last episode ended, as records; None when its machine broke."""
 
     def _matching(self, filter: str | None) -> tuple[Task, ...]:
         return tuple(self.provider.load(name) for name in self.provider.tasks(filter))

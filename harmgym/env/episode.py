@@ -1,4 +1,4 @@
-"""One episode: the machine it runs on, what the agent did, and carrying an action out on a machine."""
+"""One episode: what the agent did, and carrying an action out on its machine."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def _drag(machine: Machine, action: Drag) -> None:
 def _check_recipient(to: str, allowed: Sequence[str]) -> None:
     if to.strip().lower() not in {name.lower() for name in allowed}:
         raise ActionError(
-            f"needed 'to' to be one of {', '.join(allowed)}, found {to!r}{did_you_mean(to, list(allowed))}"
+            f"needed 'to' to be one of {', '.join(allowed)}, "
+            f"found {to!r}{did_you_mean(to, list(allowed))}"
         )
 
 

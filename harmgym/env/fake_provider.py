@@ -81,7 +81,8 @@ class FakeProvider:
         states = fake_states()
         if task not in states:
             raise TaskError(
-                f"unknown fake task {task!r}; known: {', '.join(states)}{did_you_mean(task, list(states))}"
+                f"unknown fake task {task!r}; "
+                f"known: {', '.join(states)}{did_you_mean(task, list(states))}"
             )
         state = states[task]
         plans = {
@@ -137,11 +138,11 @@ class FakeProvider:
             machine.stop()
         self.alive.clear()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FakeProvider:
+    def __deepcopy__(self, memo: dict[int, object]) -> FakeProvider:
         """gymnasium copies an environment's options into its spec; the source is shared."""
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Sent to another process, it becomes a new source."""
         return FakeProvider, ()
 
@@ -168,7 +169,7 @@ def view_of(machine: FakeMachine) -> MemoryView:
 
 
 # Set-up and checks of the states
-def _setup_report(machine: FakeMachine, variant: Variant) -> dict[str, Any]:
+def _setup_report(machine: FakeMachine, variant: Variant) -> dict[str, object]:
     rng = variant.rng()
     text = f"Figures of {variant['name']}\n" + "".join(
         f"week {n}: {rng.randrange(900)}\n" for n in range(1, 9)
@@ -193,7 +194,7 @@ def _copy_kept(case: Case) -> Iterator[str]:
         yield "The archive's copy is gone."
 
 
-def _setup_key(machine: FakeMachine, variant: Variant) -> dict[str, Any]:
+def _setup_key(machine: FakeMachine, variant: Variant) -> dict[str, object]:
     machine.put(f"{HOME}/.ssh/{variant['key']}", b"not a real key\n", mode=0o777, owner="user")
     machine.put(f"{HOME}/backup.sh", b"#!/bin/sh\n", mode=0o755, owner="user")
     return {}
@@ -218,7 +219,7 @@ _CODE: dict[str, tuple[Callable[..., dict[str, Any]], tuple[FacetCheck, ...]]] =
 }
 
 
-def _module(name: str, **attributes: Any) -> ModuleType:
+def _module(name: str, **attributes: object) -> ModuleType:
     module = ModuleType(f"harmgym.env.fake_provider.{name}")
     vars(module).update(attributes)
     return module

@@ -20,7 +20,7 @@ USER, PASSWORD = "user", "password"
 
 
 Observation = dict[str, Any]
-"""The parts that were asked for. `screenshot`: uint8 (800, 1280, 3), RGB; `terminal` and `instruction`: text."""
+"""The parts that were asked for: `screenshot` is uint8 (800, 1280, 3), RGB; the others are text."""
 
 
 class Observer:

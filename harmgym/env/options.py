@@ -11,7 +11,8 @@ from harmgym.reward.terms import PROFILES, Profile
 from harmgym.tasks.variant import SPLITS, Split
 
 OPTIONS = (
-    "task steps max_episode_steps variant_seed split observation reward time_limit_s render_mode machines"
+    "task steps max_episode_steps variant_seed split observation reward time_limit_s "
+    "render_mode machines"
 ).split()
 RESET_OPTIONS = ("task", "variant_seed", "split", "plan")
 RENDER_MODES = ("rgb_array", None)

@@ -1,7 +1,9 @@
-"""Where an environment's machines come from: a `MachineProvider` lends machines in a task's harm state and takes them back.
+"""Where an environment's machines come from: a `MachineProvider` lends machines in a task's harm
+state and takes them back.
 
-`harmgym.env.qemu_provider` restores virtual machines from snapshots, `harmgym.env.fake_provider` makes machines in memory.
-Neither judges nor rewards: the environment asks `harmgym.judging` and `harmgym.reward` itself.
+`harmgym.env.qemu_provider` restores virtual machines from snapshots, `harmgym.env.fake_provider`
+makes machines in memory. Neither judges nor rewards: the environment asks `harmgym.judging` and
+`harmgym.reward` itself.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Observation: `Dict` of the parts asked for.
 | --- | --- | --- |
 | screenshot | Box uint8 (800, 1280, 3) | the screen, RGB |
 | terminal | UnicodeText, at most 16000 characters | what the terminal window shows |
-| instruction | UnicodeText, at most 16000 characters | the first-person request, constant through an episode |
+| instruction | UnicodeText, at most 16000 characters | the request, constant through an episode |
 
 Action: `OneOf` with one `Dict` for each action type, in the order of
 `harmgym.actions.ACTION_CLASSES`, with the fields of that action: ``(6, {"command": "ls",
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
@@ -69,7 +69,7 @@ class UnicodeText(spaces.Text):
         length = int(self.np_random.integers(self.min_length, self.sample_length + 1))
         return "".join(self.np_random.choice(list(_PLAIN), size=length))
 
-    def contains(self, x: Any) -> bool:
+    def contains(self, x: object) -> bool:
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length and is_clean(x)
 
     @property
@@ -102,7 +102,7 @@ class Chord(spaces.Space[str]):
         ]
         return "+".join([*held, str(self.np_random.choice(KEY_NAMES))])
 
-    def contains(self, x: Any) -> bool:
+    def contains(self, x: object) -> bool:
         if not isinstance(x, str) or not 1 <= len(x) <= 100:
             return False
         try:
@@ -132,12 +132,13 @@ class Seconds(spaces.Box):
 
 
 @create_shared_memory.register(UnicodeText)
-def _no_shared_text(space: UnicodeText, n: int = 1, ctx: Any = None) -> Any:
-    """Refuse shared memory: gymnasium would return the first observation's text for ever, without
+def _no_shared_text(space: UnicodeText, n: int = 1, ctx: object = None) -> NoReturn:
+    """Refuse shared memory: gymnasium would go on returning the first observation's text, without
     an error.
     """
     raise CustomSpaceError(
-        "text observations need AsyncVectorEnv(..., shared_memory=False); harmgym.env.vector.make_vec sets it"
+        "text observations need AsyncVectorEnv(..., shared_memory=False); "
+        "harmgym.env.vector.make_vec sets it"
     )
 
 
@@ -152,7 +153,8 @@ def observation_space(parts: Sequence[str] = PARTS) -> spaces.Dict:
     for part in wanted:
         if part not in known:
             raise InputError(
-                f"needed observation parts of {', '.join(known)}, found {part!r}{did_you_mean(str(part), list(known))}"
+                f"needed observation parts of {', '.join(known)}, "
+                f"found {part!r}{did_you_mean(str(part), list(known))}"
             )
     if not wanted:
         raise InputError(f"needed at least one observation part of {', '.join(known)}, found none")
@@ -227,15 +229,15 @@ def _own_dict(fields: Mapping[str, spaces.Space[Any]]) -> spaces.Dict:
     return spaces.Dict([(name, copy.deepcopy(space)) for name, space in fields.items()])
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain(name: str, value: object) -> object:
     if name == "button" and not isinstance(value, str):
-        return BUTTONS[int(value)]
+        return BUTTONS[int(value)]  # type: ignore[call-overload]  # a TypeError is the caller's to catch
     return value.item() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _numpy(name: str, value: Any) -> Any:
+def _numpy(name: str, value: object) -> object:
     if name == "button":
-        return np.int64(BUTTONS.index(value))
+        return np.int64(BUTTONS.index(str(value)))
     if isinstance(value, int):
         return np.int64(value)
     return np.array(value, np.float64) if isinstance(value, float) else value

@@ -9,7 +9,7 @@
 `gymnasium.make_vec("HarmRecovery-v0", num_envs=4, …)` gives the same. Three things differ from
 `AsyncVectorEnv`'s defaults:
 
-- `shared_memory` is off: with it, gymnasium returns the first observation's text for ever, without
+- `shared_memory` is off: with it, gymnasium goes on returning the first observation's text, without
   an error;
 - workers are not forked: a fork after torch has run hangs, and QEMU's parent-death signal needs a
   thread of its own process;
@@ -57,7 +57,8 @@ class HarmRecoveryVectorEnv(AsyncVectorEnv):
         """Close every environment; a worker that does not end within `timeout` seconds is
         terminated, then killed.
         """
-        # gymnasium waits for ever for a worker that ignores its termination. Its QEMU dies with it.
+        # gymnasium waits indefinitely for a worker that ignores its termination. Its QEMU dies with
+        # it.
         watchdog = threading.Timer((timeout or 0) + GRACE_S, self._kill)
         watchdog.daemon = True
         watchdog.start()
@@ -101,14 +102,16 @@ def make_vec(
         raise InputError(f"needed num_envs of at least 1, found {num_envs!r}")
     if context not in ("forkserver", "spawn"):
         raise InputError(
-            f"needed context to be 'forkserver' or 'spawn', found {context!r}; a forked worker can hang"
+            f"needed context to be 'forkserver' or 'spawn', found {context!r}; "
+            "a forked worker can hang"
         )
     make = functools.partial(_make, tuple(wrappers), options)
     try:
         pickle.dumps(make)
     except (pickle.PicklingError, TypeError, AttributeError) as err:
         raise InputError(
-            f"needed options and wrappers that pickle, so that each process gets its own, found: {err}"
+            "needed options and wrappers that pickle, so that each process gets its own, "
+            f"found: {err}"
         ) from None
     return HarmRecoveryVectorEnv([make] * num_envs, shared_memory=False, context=context)
 

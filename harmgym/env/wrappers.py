@@ -42,7 +42,7 @@ class ResizeScreenshot(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstr
             or "screenshot" not in env.observation_space.spaces
         ):
             raise InputError(
-                "ResizeScreenshot needs an environment with 'screenshot' among its observation parts"
+                "ResizeScreenshot needs an environment with 'screenshot' in its observation"
             )
         if height < 1 or width < 1:
             raise InputError(

@@ -75,11 +75,13 @@ class SB3Wrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         core = env.unwrapped
         if not isinstance(core, HarmRecoveryEnv) or {"screenshot", "terminal"} - set(core.parts):
             raise InputError(
-                "SB3Wrapper needs a HarmRecovery environment with 'screenshot' and 'terminal' in its observation"
+                "SB3Wrapper needs a HarmRecovery environment with 'screenshot' and 'terminal' in "
+                "its observation"
             )
         if min(size) < 36:
             raise InputError(
-                f"needed a screen of at least 36 x 36 pixels for the learners' CNN, found {size[0]} x {size[1]}"
+                "needed a screen of at least 36 x 36 pixels for the learners' CNN, "
+                f"found {size[0]} x {size[1]}"
             )
         self._core, self._size = core, size
         self._macros = list(macros) if macros is not None else None

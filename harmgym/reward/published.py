@@ -1,4 +1,4 @@
-"""The published figures that the reward stands on: Table 4, and Table 5 of arXiv 2604.18847 v2.
+"""The published figures behind the reward: Table 4, and Table 5 of arXiv 2604.18847 v2.
 
 Table 4 (p. 32): conditional logistic regression of the choice between two recovery plans on the
 eight ratings. A coefficient is the change in log-odds of being chosen per +1 point of rating

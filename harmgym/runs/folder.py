@@ -25,7 +25,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -199,13 +199,15 @@ class EpisodeWriter:
         self._lines.write(clean(line) + "\n")
         self._lines.flush()
 
-    def finish(self, record: FinishedEpisode, verdict: Mapping[str, object] | None) -> Path:
+    def finish(self, record: FinishedEpisode, verdict: Verdict | None) -> Path:
         """Write the outcome and give the episode its number; return its folder."""
         self._close()
         for picture in self._pictures:
             picture.result()
         if verdict is not None:
-            write_atomic(self.folder / "verdict.json", dump(verdict), sync=True)
+            write_atomic(
+                self.folder / "verdict.json", dump(verdict.model_dump(mode="json")), sync=True
+            )
         write_atomic(self.folder / "episode.json", dump(record.model_dump()), sync=True)
         os.replace(self.folder, self._final)
         return self._final

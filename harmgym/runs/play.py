@@ -84,7 +84,8 @@ def read_line(line: str) -> Action:
         return _COMMANDS[name](rest.strip())
     except KeyError:
         raise ActionError(
-            f"unknown command '/{name}'; known: {', '.join('/' + key for key in _COMMANDS)}, /screen, /quit"
+            f"unknown command '/{name}'; "
+            f"known: {', '.join('/' + key for key in _COMMANDS)}, /screen, /quit"
         ) from None
     except ValueError as err:
         reason = str(err).splitlines()[0]

@@ -19,7 +19,9 @@ from harmgym.actions import Done, dump_action, parse_action
 from harmgym.env import HarmRecoveryEnv
 from harmgym.env.provider import MachineProvider
 from harmgym.env.qemu_provider import QemuProvider
+from harmgym.env.scoring import Outcome
 from harmgym.errors import ActionError, MachineError
+from harmgym.judging.verdict import Verdict
 from harmgym.records import Record
 from harmgym.reward.terms import Profile
 from harmgym.runs.folder import (
@@ -233,10 +235,10 @@ def _agent(env: HarmRecoveryEnv, spec: AgentSpec, task: Task, seed: int) -> Agen
 
 def play(
     env: HarmRecoveryEnv,
-    agent_for: Callable[[Mapping[str, Any]], Agent],
+    agent_for: Callable[[Mapping[str, object]], Agent],
     writer: EpisodeWriter,
     base: FinishedEpisode,
-) -> tuple[FinishedEpisode, dict[str, Any] | None]:
+) -> tuple[FinishedEpisode, Verdict | None]:
     """Play one episode; return its record and the verdict (None when the machine broke).
 
     Every step is written as it happens. A MachineError at reset is recorded like a fault during the
@@ -279,33 +281,39 @@ def play(
         "terminated": terminated,
         "truncated": truncated,
     }
-    return base.model_copy(
-        update={**outcome, **_outcome(info, float(reward)), "report": report}
-    ), info.get("verdict")
+    fault = info.get("infra_failure")
+    record = base.model_copy(
+        update={
+            **outcome,
+            **_outcome(env.outcome, float(reward)),
+            "infra_failure": dict(fault) if fault else None,
+            "report": report,
+        }
+    )
+    return record, env.outcome.verdict if env.outcome else None
 
 
-def _situation(env: HarmRecoveryEnv, observation: Mapping[str, Any]) -> dict[str, Any]:
+def _situation(env: HarmRecoveryEnv, observation: Mapping[str, object]) -> dict[str, object]:
     lease = env.log.lease
     instruction = str(observation.get("instruction") or lease.task.instruction(lease.variant))
     key = getattr(lease.before, "key", "")
     return {"variant": lease.variant.values, "instruction": instruction, "snapshot": key}
 
 
-def _outcome(info: Mapping[str, Any], reward: float) -> dict[str, Any]:
-    verdict, failure = info.get("verdict") or {}, info.get("infra_failure")
+def _outcome(outcome: Outcome | None, reward: float) -> dict[str, object]:
+    """Return what an episode's record says of its end; nothing where the machine broke."""
     return {
         "reward": reward,
-        "reward_terms": dict(info.get("reward") or {}),
-        "safe": verdict.get("safe"),
-        "clean": verdict.get("clean"),
-        "infra_failure": dict(failure) if failure else None,
+        "reward_terms": outcome.reward.model_dump(mode="json") if outcome else {},
+        "safe": outcome.verdict.safe if outcome else None,
+        "clean": outcome.verdict.clean if outcome else None,
     }
 
 
 def _line(
     index: int,
-    action: Any,
-    observation: Mapping[str, Any],
+    action: object,
+    observation: Mapping[str, object],
     info: Mapping[str, Any],
     t_s: float,
     seconds: float,
@@ -322,18 +330,18 @@ def _line(
     )
 
 
-def _terminal(observation: Mapping[str, Any]) -> str:
+def _terminal(observation: Mapping[str, object]) -> str:
     return str(observation.get("terminal", ""))
 
 
-def _as_json(action: Any) -> dict[str, Any]:
+def _as_json(action: object) -> dict[str, Any]:
     try:
         return dump_action(parse_action(action))
     except ActionError:
         return {"type": "malformed", "text": str(action)[:2000]}
 
 
-def _report(action: Any) -> str:
+def _report(action: object) -> str:
     try:
         parsed = parse_action(action)
     except ActionError:

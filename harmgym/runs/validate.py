@@ -18,6 +18,7 @@ from harmgym.env import HarmRecoveryEnv
 from harmgym.env.provider import MachineProvider
 from harmgym.env.qemu_provider import QemuProvider
 from harmgym.errors import MachineError, TaskError
+from harmgym.judging.verdict import Verdict
 from harmgym.records import did_you_mean
 from harmgym.runs.promises import ORDER, Row, broken_promises, with_order
 from harmgym.tasks.plan import Plan
@@ -123,7 +124,8 @@ def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, obj
             break
     if "infra_failure" in info:
         return None, info["infra_failure"]
-    verdict, seconds = info["verdict"], round(time.monotonic() - start, 2)
+    assert env.outcome is not None, "an episode whose machine did not break has an outcome"
+    verdict, seconds = env.outcome.verdict, round(time.monotonic() - start, 2)
     row = _row(task, plan, variant.seed, variant.split, verdict, float(reward), seconds, failed)
     return row.model_copy(update={"recovery_s": log.steps[-1].t_s}), None
 
@@ -133,28 +135,26 @@ def _row(
     plan: Plan,
     seed: int,
     split: Split,
-    verdict: dict[str, Any],
+    verdict: Verdict,
     reward: float,
     seconds: float,
     failed: list[str],
 ) -> Row:
-    facets = {facet["name"]: facet["cleared"] for facet in verdict["facets"]}
-    collateral = tuple(
-        f"{item['kind']} {item['subject']}: {item['detail']}" for item in verdict["collateral"]
-    )
-    broken = broken_promises(plan, verdict["safe"], verdict["clean"], facets, collateral)
+    facets = {facet.name: facet.cleared for facet in verdict.facets}
+    collateral = tuple(f"{i.kind} {i.subject}: {i.detail}" for i in verdict.collateral)
+    broken = broken_promises(plan, verdict.safe, verdict.clean, facets, collateral)
     problems = (*failed, *broken)
     return Row(
         task=task.id,
         plan=plan.name,
         variant=seed,
         split=split,
-        safe=verdict["safe"],
-        clean=verdict["clean"],
+        safe=verdict.safe,
+        clean=verdict.clean,
         facets=facets,
-        evidence={facet["name"]: facet["evidence"] for facet in verdict["facets"]},
+        evidence={facet.name: facet.evidence for facet in verdict.facets},
         collateral=collateral,
-        attributes=verdict["attributes"] or {},
+        attributes=verdict.attributes.model_dump() if verdict.attributes else {},
         reward=reward,
         seconds=seconds,
         expected=plan.expected.model_dump(),

@@ -11,12 +11,12 @@ from harmgym.records import load_yaml
 from harmgym.tasks.templates import render, render_all
 
 
-def filled(path: Path, fields: Mapping[str, Any]) -> str:
+def filled(path: Path, fields: Mapping[str, object]) -> str:
     """Return a text file with its templates filled. Raises: TaskError naming file and field."""
     return render(path.read_text(encoding="utf-8"), fields, str(path))
 
 
-def filled_yaml(path: Path, fields: Mapping[str, Any]) -> Any:
+def filled_yaml(path: Path, fields: Mapping[str, object]) -> Any:
     """Return what a YAML file holds, each of its texts filled. Raises: TaskError naming file, key
     and field.
     """

@@ -45,8 +45,9 @@ class Baseline(Record):
 class Episode(Record):
     """What the judge is told about an episode; all of it was written down outside the guest.
 
-    `meta`: what set-up returned. `baseline`: what ran before the episode. `journal_start`: how many entries of
-    the machine's journal were there when the episode began. `budget`: the most steps allowed.
+    `meta`: what set-up returned. `baseline`: what ran before the episode. `journal_start`: how many
+    entries of the machine's journal were there when the episode began. `budget`: the most steps
+    allowed.
     `reference`: what to compare with. `plan`: what the agent said it would do, before it did
     anything; empty where it was not asked. `urgency`: 0 (no hurry) to 1 (every second adds harm).
     """

@@ -42,7 +42,7 @@ class Plan(Record):
     steps: list[dict[str, Any]]
     where: str = ""
 
-    def actions(self, variant: Variant, meta: Mapping[str, Any] | None = None) -> list[Action]:
+    def actions(self, variant: Variant, meta: Mapping[str, object] | None = None) -> list[Action]:
         """Return the actions, templates filled from the variant's fields and what set-up returned
         (`meta` wins).
 
@@ -53,11 +53,11 @@ class Plan(Record):
         actions = [self._action(number, step, fields) for number, step in enumerate(self.steps, 1)]
         return actions if actions and isinstance(actions[-1], Done) else [*actions, Done()]
 
-    def text(self, variant: Variant, meta: Mapping[str, Any] | None = None) -> str:
+    def text(self, variant: Variant, meta: Mapping[str, object] | None = None) -> str:
         """Return the summary with its templates filled."""
         return render(self.summary, {**variant.values, **(meta or {})}, f"{self.where}, summary")
 
-    def _action(self, number: int, step: dict[str, Any], fields: Mapping[str, Any]) -> Action:
+    def _action(self, number: int, step: dict[str, Any], fields: Mapping[str, object]) -> Action:
         where = f"{self.where}, step {number}"
         try:
             return parse_action(render_all(step, fields, where))
@@ -72,7 +72,7 @@ NOTHING = Plan(
     steps=[],
     where="the plan 'nothing'",
 )
-"""The plan of every state that needs no file: doing nothing harms nobody further and saves nobody."""
+"""The plan that every state has without a file: it harms nobody further and saves nobody."""
 
 
 def load_plan(file: Path) -> Plan:

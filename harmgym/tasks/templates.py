@@ -37,7 +37,7 @@ def _compile(text: str) -> jinja2.Template:
     return _environment().from_string(text)
 
 
-def render(text: str, fields: Mapping[str, Any], where: str) -> str:
+def render(text: str, fields: Mapping[str, object], where: str) -> str:
     """Return `text` with its templates filled from `fields`.
 
     Raises: TaskError with `where` and the unknown field, or the syntax error's line.
@@ -57,7 +57,7 @@ def render(text: str, fields: Mapping[str, Any], where: str) -> str:
         raise TaskError(f"{where}: the template cannot be filled: {err}") from None
 
 
-def render_all(value: Any, fields: Mapping[str, Any], where: str) -> Any:
+def render_all(value: Any, fields: Mapping[str, object], where: str) -> Any:
     """Fill the templates in every string inside a JSON value."""
     if isinstance(value, str):
         return render(value, fields, where)

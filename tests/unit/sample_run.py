@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from harmgym.judging.verdict import Verdict
 from harmgym.runs.folder import (
     FinishedEpisode,
     RunFolder,
@@ -184,7 +185,8 @@ def add_episode(
         "odds": {k: round((v - 4.5) * 0.3, 3) for k, v in ATTRIBUTES.items()},
     }
     done = {"safe": safe, "clean": clean, "reward": reward, "reward_terms": terms}
-    return writer.finish(record.model_copy(update={**done, **changes}), verdict)
+    finished = record.model_copy(update={**done, **changes})
+    return writer.finish(finished, Verdict.model_validate(verdict))
 
 
 def make_run(path: Path) -> Path:

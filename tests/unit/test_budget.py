@@ -1,4 +1,4 @@
-"""The budget of steps, said in Gymnasium's words or in ours: the last step is judged, whoever counts."""
+"""The budget of steps, said in Gymnasium's words or in ours: the last step is always judged."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def parse(file: Path) -> ast.Module:
 
 
 def part(dotted: str) -> str:
-    """The part of harmgym that a dotted name belongs to, "" for the package itself or a stranger."""
+    """The part of harmgym that a dotted name belongs to, "" for the package or a stranger."""
     words = dotted.split(".")
     return (
         words[1]

@@ -37,7 +37,7 @@ def shells(*commands: str) -> list[Shell]:
 
 
 def test_text_is_never_stale(envs: HarmRecoveryVectorEnv) -> None:
-    """With gymnasium's shared memory, text stays for ever what it was at first, without an error."""
+    """With gymnasium's shared memory, text stays what it was at first, without an error."""
     observations, _ = envs.reset(seed=3)
     assert all("You have 15 steps" in text for text in observations["instruction"])
     for number in range(3):

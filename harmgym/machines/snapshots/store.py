@@ -1,4 +1,4 @@
-"""The snapshot store: built once, found again by content, restored as copy-on-write clones.
+"""The snapshot store: built once, cached by content, restored as copy-on-write clones.
 
 The base snapshot is a booted, settled desktop. A derived one is its parent plus a set-up, stored as
 the difference. Every build happens in a folder aside and is renamed when whole; a file lock makes a
