@@ -189,8 +189,8 @@ def _no_huge_pages() -> Iterator[None]:
     """Let processes that are started inside have no transparent huge pages.
 
     QEMU asks for huge pages for its cache of translated code, where each of 2 MiB is kept for a few
-    KiB. Without them an idle clone held 30.8 MiB instead of 36.2 and one in use 102.5 instead of
-    106.7 (medians of 5, side by side, TCG); a shell step took as long (16 ms, a fork 0.17 s).
+    KiB. Without them an idle clone held 30.8 MiB instead of 36.2 (one of each) and one in use 102.5
+    instead of 106.7 (medians of 5); a shell step took as long (16 ms, a fork 0.17 s). On TCG.
 
     Set on this process because a child inherits it over exec, and `preexec_fn` is not safe beside
     threads. Only the launcher thread comes here, so no two callers undo each other.
