@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import Field, field_validator
 
 from harmgym.actions import SCREEN_HEIGHT, SCREEN_WIDTH
-from harmgym.errors import ImageError
+from harmgym.errors import ImageError, InputError
 from harmgym.paths import cache_dir, content
-from harmgym.records import Record, did_you_mean, parse_record
+from harmgym.records import Record, did_you_mean, parse_record, read_json
 
 FORMAT = 1
 """Version of what build.py and system.py make of a recipe; raise it when the result changes."""
@@ -229,9 +227,9 @@ def open_image(folder: Path, name: str, key: str) -> Image:
     # Every start of a machine comes here: digests of a disk of a GiB would cost it seconds.
     fix = f"remove {folder} and run: harmgym image build {name}"
     try:
-        data: Any = json.loads((folder / "image.json").read_text(encoding="utf-8"))
-        manifest = parse_record(data, ImageManifest, str(folder / "image.json"), ImageError)
-    except (OSError, ValueError) as err:
+        data = read_json(folder / "image.json")
+        manifest = parse_record(data, ImageManifest, str(folder / "image.json"))
+    except InputError as err:
         raise ImageError(f"image {name!r} is damaged ({err}); {fix}") from None
     image = Image(name=name, key=key, folder=folder, manifest=manifest)
     if manifest.key != key:

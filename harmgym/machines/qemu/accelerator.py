@@ -9,7 +9,6 @@ within the deadline.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import time
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from harmgym.errors import InputError
+from harmgym.files import write_atomic
 from harmgym.machines.qemu.hardware import QEMU, qemu_version
 from harmgym.paths import cache_dir
-from harmgym.records import Record
+from harmgym.records import Record, parse_record, read_json
 
 KVM_DEADLINE_S = 15.0
 Accelerator = Literal["kvm", "tcg"]
@@ -31,6 +31,13 @@ class Probe(Record):
     chosen: Accelerator
     kvm: str
     seconds: float
+
+
+class Remembered(Record):
+    """The file that keeps the answer: `key` names host boot, QEMU and kernel."""
+
+    key: str
+    probe: Probe
 
 
 def probe(kernel: Path, fresh: bool = False) -> Probe:
@@ -49,15 +56,13 @@ def probe(kernel: Path, fresh: bool = False) -> Probe:
             seconds=0.0,
         )
     path, key = cache_dir() / "accelerator.json", _key(kernel)
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        known = json.loads(path.read_text())
-        if known["key"] == key and not fresh:
-            return Probe.model_validate(known["probe"])
+    with contextlib.suppress(InputError):  # nothing remembered, or nothing that can be read
+        known = parse_record(read_json(path), Remembered, str(path))
+        if known.key == key and not fresh:
+            return known.probe
     found = _probe(kernel)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({"key": key, "probe": found.model_dump()}))
-    aside.replace(path)
+    write_atomic(path, Remembered(key=key, probe=found).model_dump_json())
     return found
 
 

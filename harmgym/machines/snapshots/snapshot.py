@@ -27,7 +27,7 @@ from harmgym.errors import InputError, SnapshotError
 from harmgym.files import sha256_of, write_atomic
 from harmgym.machines.protocol import JournalEntry
 from harmgym.machines.snapshots.proof import Proof
-from harmgym.records import Record, parse_record
+from harmgym.records import Record, parse_record, read_json
 
 REBUILD = "rebuild with: harmgym snapshot build"
 FORMAT = 2
@@ -144,12 +144,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / "manifest.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        manifest = parse_record(data, Manifest, str(path), SnapshotError)
-    except FileNotFoundError:
-        raise SnapshotError(f"{path}: not found; rebuild the snapshot") from None
-    except (ValueError, InputError) as err:
-        reason = str(err).splitlines()[0]
+        manifest = parse_record(read_json(path), Manifest, str(path))
+    except InputError as err:
+        reason = str(err).splitlines()[0].removeprefix(f"{path}: ")
         raise SnapshotError(
             f"{path}: not a snapshot manifest ({reason}); rebuild the snapshot"
         ) from None
