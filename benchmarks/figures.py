@@ -32,7 +32,7 @@ def measure() -> dict[str, Any]:
         print(text, file=sys.stderr, flush=True)
 
     parts = {
-        "reset": bench.reset(note=note),
+        "reset": bench.reset(each=3, note=note),
         "step": bench.step(note=note),
         "density": bench.density(note=note),
     }
