@@ -156,10 +156,11 @@ def test_heavy_packages_are_imported_inside_functions(file: Path) -> None:
 
 def test_importing_harmgym_is_light() -> None:
     code = (
-        "import sys, time as c; t = c.perf_counter(); import harmgym, harmgym.env;"
-        "print(c.perf_counter() - t, *sys.modules)"
+        "import sys, time as c; t = c.process_time(); import harmgym, harmgym.env;"
+        "print(c.process_time() - t, *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, *modules = done.stdout.split()
     assert not set(HEAVY) & set(modules)
-    assert float(seconds) < 3.0, "import harmgym and its environment: well under a second when idle"
+    # Processor time, which a busy host does not change much; 0.3 s on the host it was written on.
+    assert float(seconds) < 2.0
