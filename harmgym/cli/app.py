@@ -64,7 +64,7 @@ def doctor(
         bool, typer.Option("--json", metavar="", help="Print findings as JSON.")
     ] = False,
 ) -> None:
-    """Say what an episode needs, what this host has, and how to mend it; exit 1 when none could
+    """Say what an episode needs, what this host has, and how to fix it; exit 1 when none could
     run.
 
     Example: harmgym doctor
@@ -83,7 +83,7 @@ def doctor(
         out.print(
             "An episode can run here."
             if healthy(findings)
-            else "[red]No episode can run here yet:[/] mend the lines marked FAIL."
+            else "[red]No episode can run here yet:[/] fix the lines marked FAIL."
         )
     if not healthy(findings):
         raise typer.Exit(EXIT_NO)
