@@ -323,6 +323,14 @@ def test_a_lease_takes_the_standby(store: SnapshotStore, base: Snapshot) -> None
         pool.close()
 
 
+def test_the_owner_of_a_base_may_clone_it(base: Snapshot) -> None:
+    """QEMU opens the file behind RAM for writing, whatever it maps; root is let through anyway, so
+    that only the mode can tell here.
+    """
+    assert base.ram.stat().st_mode & 0o777 == 0o644
+    assert base.state.stat().st_mode & 0o222 == 0
+
+
 def test_the_base_is_proven_quiet(base: Snapshot) -> None:
     assert base.manifest.proof is not None and base.manifest.proof.within(LIMITS)
 

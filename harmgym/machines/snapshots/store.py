@@ -331,7 +331,9 @@ class SnapshotStore:
             proof=proof,
         )
         for name in names:
-            (folder / name).chmod(0o444)
+            # QEMU 7.2 opens the file behind RAM for writing also where it maps it privately, so its
+            # owner must be allowed to: without that only root could make clones.
+            (folder / name).chmod(0o644 if name == "ram" else 0o444)
         for scratch in ("screen.ppm", "owner", "command.txt", "transcript.txt"):
             (folder / scratch).unlink(missing_ok=True)
         write_manifest(folder, manifest)
