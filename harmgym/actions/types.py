@@ -146,7 +146,8 @@ def parse_action(data: Any) -> Action:
         )
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in ACTION_CLASSES:
-        hint = did_you_mean(str(kind), list(ACTION_CLASSES))
+        # No guess where nothing was said: the nearest word to "None" is "done", which ends it all.
+        hint = did_you_mean(kind, list(ACTION_CLASSES)) if isinstance(kind, str) else ""
         raise ActionError(
             f"needed 'type' to be one of {', '.join(ACTION_CLASSES)}, found {kind!r:.80}{hint}"
         )

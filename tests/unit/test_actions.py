@@ -93,3 +93,12 @@ def test_any_json_is_an_action_or_an_action_error(data: object) -> None:
 def test_actions_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Wait(seconds=1.0).seconds = 2.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "given", [{"action": "shell", "command": "ls"}, {"type": None}, {"name": "shell"}, {}]
+)
+def test_a_missing_type_is_not_taken_for_the_end(given: dict[str, object]) -> None:
+    with pytest.raises(ActionError, match="needed 'type' to be one of") as caught:
+        parse_action(given)
+    assert "did you mean" not in str(caught.value)
