@@ -17,6 +17,8 @@ settings.load_profile("harmgym")
 # A shell starts jobs in the background with Ctrl-C ignored, and programs that tests start and
 # interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Under nohup the same holds of the signal by which an app is told of its content.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Debian keeps mke2fs and debugfs where an ordinary user's PATH does not look.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
