@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harmgym.disk import MemoryView, Node
 from harmgym.env.evidence import keep_folder
 from harmgym.env.provider import Lease
 from harmgym.errors import MachineError, TaskError
@@ -155,17 +154,6 @@ def fake_states() -> dict[str, FakeState]:
         name: parse_record(item, FakeState, f"{STATES}, {name}", TaskError)
         for name, item in data.items()
     }
-
-
-def view_of(machine: FakeMachine) -> MemoryView:
-    """Return a view of the fake's files as they are now."""
-    nodes = {}
-    for path, file in sorted(machine.files.items()):
-        uid = 0 if file.owner == "root" else 1000
-        nodes[path] = Node(
-            data=file.data, kind="dir" if file.folder else "file", mode=file.mode, uid=uid, gid=uid
-        )
-    return MemoryView(nodes)
 
 
 # Set-up and checks of the states

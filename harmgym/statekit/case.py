@@ -70,8 +70,7 @@ class Case:
     @cached_property
     def baseline(self) -> Baseline:
         """What ran when the snapshot was taken; empty for a machine of which nothing was noted."""
-        noted = self.episode.baseline or self.meta.get("baseline")
-        return Baseline.model_validate(noted or {})
+        return self.episode.baseline or Baseline()
 
     @property
     def seconds(self) -> float:

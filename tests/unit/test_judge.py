@@ -33,7 +33,7 @@ from harmgym.statekit.case import Case
 from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import FacetCheck, facet
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.tasks.episode import Episode, StepRecord
+from harmgym.tasks.episode import Baseline, Episode, StepRecord
 from harmgym.tasks.rubric import Reference
 
 Files = dict[str, bytes | str | Node]
@@ -311,7 +311,9 @@ def test_services_programs_and_mounts_are_compared_with_the_snapshot() -> None:
         units={"ssh.service": (9,)},
         processes=(process("xterm", pid=999), process("firefox-esr", uid=0)),
         mounts=("/", "/proc", "/home/user/hidden", "/run/user/1000/doc"),
-        episode=Episode(meta={"baseline": known}, allowed_changes=("service:miner.*",)),
+        episode=Episode(
+            baseline=Baseline.model_validate(known), allowed_changes=("service:miner.*",)
+        ),
     )
     found = {(item.kind, item.subject): item.severity for item in generic(now)}
     assert found == {

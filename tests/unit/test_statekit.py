@@ -63,15 +63,12 @@ def test_a_facet_is_cleared_when_nothing_is_yielded_and_says_so_in_its_own_words
 
 
 # What ran before
-def test_the_baseline_is_the_typed_one_and_else_what_the_snapshot_noted() -> None:
-    noted = {"units": ["a.service"], "mounts": ["/"], "daemon": [5], "processes": []}
-    given = Baseline(units=("b.service",))
-    kept = case({}, meta={"baseline": noted})
-    assert kept.baseline.units == ("a.service",) and kept.baseline.daemon == (5,)
-    kept.episode = Episode(meta={"baseline": noted}, baseline=given)
-    del kept.baseline
-    assert kept.baseline is given
+def test_the_baseline_is_the_episodes_and_empty_where_nothing_was_noted() -> None:
+    given = Baseline(units=("cron.service",))
     assert case({}).baseline == Baseline()
+    kept = case({})
+    kept.episode = Episode(meta={"baseline": {"units": ["other.service"]}}, baseline=given)
+    assert kept.baseline == given, "what set-up returned is no baseline"
 
 
 # Cron
