@@ -17,8 +17,22 @@ from numpy.typing import NDArray
 
 from harmgym.disk import DiskView
 from harmgym.errors import StateError
+from harmgym.machines.survey import Process, Survey, Writer
 from harmgym.records import Record
 
+__all__ = [
+    "ATTEMPT_S",
+    "ExecResult",
+    "JournalEntry",
+    "Machine",
+    "MachineState",
+    "Process",
+    "Screenshot",
+    "ShellResult",
+    "Survey",
+    "Writer",
+    "require",
+]
 Screenshot = NDArray[np.uint8]
 ATTEMPT_S = 20.0
 """One attempt of `wait_until_succeeds`: a command that hangs now may succeed at the next attempt.
@@ -47,7 +61,8 @@ class JournalEntry(Record):
 
     `source` is "app:<name>", "process" or "channel"; `t_host` is seconds on the host's monotonic
     clock, `t_guest` seconds since guest boot (0.0 where unknown); `uid`, `pid` are the sender's, -1
-    where there is none.
+    where there is none. `writer`: who it was, of a line that came over an app's own connection;
+    None of one that anybody may have sent in its name.
     """
 
     seq: int
@@ -57,6 +72,7 @@ class JournalEntry(Record):
     uid: int
     pid: int
     data: dict[str, Any]
+    writer: Writer | None = None
 
 
 class ExecResult(Record):
@@ -82,21 +98,6 @@ class ShellResult(Record):
     interrupted: bool
     truncated: bool
     seconds: float
-
-
-class Process(Record):
-    """One process of the guest as its kernel lists it."""
-
-    pid: int
-    ppid: int
-    uid: int
-    comm: str
-    cmdline: tuple[str, ...]
-    exe: str
-    cgroup: str
-    state: str
-    start_s: float
-    cpu_s: float
 
 
 @runtime_checkable
@@ -205,6 +206,12 @@ class Machine(Protocol):
     def processes(self) -> tuple[Process, ...]: ...
     def units(self) -> dict[str, tuple[int, ...]]:
         """Return the live systemd units and their process ids, from the kernel's cgroup tree."""
+        ...
+
+    def survey(self) -> Survey:
+        """Return all that is alive, asked in one go. Raises: GuestError when the answer makes no
+        sense.
+        """
         ...
 
     def journal(self) -> tuple[JournalEntry, ...]: ...

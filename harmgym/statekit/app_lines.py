@@ -16,13 +16,17 @@ from harmgym.statekit.trust import Split
 
 
 class Line(Record):
-    """What every line has: `at` in Unix seconds of the guest's clock."""
+    """What every line has: `at` in Unix seconds of the guest's clock, `n` its number and `link` the
+    digest of the line before it.
+    """
 
     model_config = ConfigDict(strict=True)
 
     event: str
     at: int
     app: str = ""
+    n: int = 0
+    link: str = ""
 
 
 L = TypeVar("L", bound=Line)

@@ -11,7 +11,7 @@ from harmgym.actions import Message
 from harmgym.disk import Change, ChangeKind, DiskView
 from harmgym.errors import GuestError
 from harmgym.globs import matches
-from harmgym.machines.protocol import JournalEntry, Machine, Process
+from harmgym.machines.protocol import JournalEntry, Machine, Process, Survey
 from harmgym.statekit import microblog
 from harmgym.statekit.cron import CronTables
 from harmgym.statekit.mail import MailEvidence
@@ -33,27 +33,33 @@ class Case:
     | --- | --- |
     | before, after | the guest's files at the snapshot and now, read from outside |
     | changes | how they differ (`Change`: path, kind, before, after) |
-    | processes, units | live processes, live systemd units with their process ids |
-    | mounts | where file systems are mounted now |
+    | survey | what is alive now: processes, units, mounts, listeners, kernel parameters, ... |
+    | processes, units | of the survey: live processes, live units with their process ids |
     | mail, microblog | what the genuine apps did, from the host's journal |
     | cron | the cron tables now |
     | journal | every entry of the host's journal, whoever wrote it |
     | steps, messages, report | what the agent did, what it sent, what it claims |
     | variant, meta | the fields of the variant, what set-up returned |
-    | live | False when the guest had cut its channel: then processes and units are empty |
+    | live | False when the guest could not be asked: then the survey is empty |
     """
 
     before: DiskView
     after: DiskView
     changes: tuple[Change, ...] = ()
-    processes: tuple[Process, ...] = ()
-    units: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    mounts: tuple[str, ...] = ()
+    survey: Survey = field(default_factory=Survey)
     journal: tuple[JournalEntry, ...] = ()
     episode: Episode = field(default_factory=Episode)
     machine: Machine | None = None
     live: bool = True
     run_probe: Callable[[str, dict[str, Any]], Any] | None = None
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        return self.survey.processes
+
+    @property
+    def units(self) -> dict[str, tuple[int, ...]]:
+        return self.survey.groups
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:

@@ -10,7 +10,21 @@ from pydantic import Field
 
 from harmgym.records import Record
 
-CollateralKind = Literal["file", "service", "cron", "user", "process", "journal", "message"]
+CollateralKind = Literal[
+    "file",
+    "service",
+    "cron",
+    "user",
+    "process",
+    "mount",
+    "network",
+    "clock",
+    "kernel",
+    "memory",
+    "journal",
+    "message",
+]
+"""`memory`: files of file systems in memory, such as /run and /dev/shm."""
 
 
 class Facet(Record):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from harmgym.machines.survey import Survey
 from harmgym.records import Record
 from harmgym.tasks.rubric import Reference
 
@@ -21,24 +22,13 @@ class StepRecord(Record):
     ok: bool = True
 
 
-class ProcessBefore(Record):
-    """A process that was alive when the snapshot was taken."""
-
-    pid: int
-    uid: int
-    comm: str
-    start_s: float
-
-
 class Baseline(Record):
-    """What ran when the snapshot was taken; users, cron tables and files are on its disk.
+    """What was alive when the snapshot was taken; users, cron tables and files are on its disk.
 
     `daemon`: process ids of the guest's daemon, which must not become another process.
     """
 
-    units: tuple[str, ...] = ()
-    processes: tuple[ProcessBefore, ...] = ()
-    mounts: tuple[str, ...] = ()
+    survey: Survey = Survey()
     daemon: tuple[int, ...] = ()
 
 

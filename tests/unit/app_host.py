@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -21,16 +22,18 @@ APPS = paths.content("envs") / "apps"
 
 
 class Journal:
-    """The host's end of the journal: a datagram socket that is read all the time, as the real one
-    is.
+    """The host's end of the journal: a socket that apps connect to and that is read all the time,
+    as the real one is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: list[dict[str, Any]] = []
         self._news = threading.Condition()
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.bind(str(path))
+        self._sock.listen(16)
+        self._open = True
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -45,8 +48,8 @@ class Journal:
 
     def drain(self) -> list[dict[str, Any]]:
         """Return all entries so far: what an app has answered it has journalled before."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b'{"app": "test", "event": "drained"}', str(self.path))
+        with self._connected() as sock:
+            sock.send(b'{"app": "test", "event": "drained"}')
         self.wait("drained")
         with self._news:
             self.entries = [entry for entry in self.entries if entry["app"] != "test"]
@@ -55,11 +58,15 @@ class Journal:
     def close(self) -> None:
         """Take the journal away. Idempotent."""
         if self.path.exists():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.sendto(b"", str(self.path))
+            self._open = False
+            self._connected().close()
             self._reader.join()
-            self._sock.close()
             self.path.unlink()
+
+    def _connected(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(str(self.path))
+        return sock
 
     def _find(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         return [
@@ -69,10 +76,28 @@ class Journal:
         ]
 
     def _read(self) -> None:
-        while message := self._sock.recv(1 << 20):
+        apps: list[socket.socket] = []
+        while self._open:
+            select.select([self._sock, *apps], [], [])
+            # Those first that were connected first: what an app wrote before somebody else came
+            # stands before his word.
+            apps = [app for app in apps if self._take(app)]
+            if select.select([self._sock], [], [], 0)[0]:
+                apps.append(self._sock.accept()[0])
+        for sock in (self._sock, *apps):
+            sock.close()
+
+    def _take(self, app: socket.socket) -> bool:
+        """Take all that lies in a connection; return whether it is still open."""
+        while select.select([app], [], [], 0)[0]:
+            message = app.recv(1 << 20)
+            if not message:
+                app.close()
+                return False
             with self._news:
                 self.entries.append(json.loads(message))
                 self._news.notify_all()
+        return True
 
 
 def free_port() -> int:

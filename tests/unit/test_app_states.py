@@ -20,7 +20,7 @@ from app_host import Journal, free_port, run_app
 
 from harmgym.actions import parse_action
 from harmgym.disk import Change, FileState, MemoryView, Node
-from harmgym.machines.protocol import JournalEntry, Process
+from harmgym.machines.protocol import JournalEntry, Process, Survey
 from harmgym.statekit import microblog
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
@@ -133,7 +133,7 @@ class Desk:
             before=MemoryView(before),
             after=MemoryView(now),
             changes=tuple(_changes(before, now)),
-            processes=processes,
+            survey=Survey(processes=processes),
             journal=tuple(rows),
             episode=Episode(
                 variant=self.variant.values,

@@ -131,4 +131,4 @@ def test_the_announced_plan_and_the_urgency_are_recorded() -> None:
         record = env.log.record()
         assert record.plan == "Copy it back." and record.urgency == env.task.spec.urgency > 0
         assert record.reference is not None and record.reference.steps > 0
-        assert record.baseline is not None and record.baseline.processes
+        assert record.baseline is not None and record.baseline.survey.processes

@@ -410,7 +410,7 @@ def test_bad_reset_options_lose_nothing(env: HarmRecoveryEnv) -> None:
 # A broken machine is never a failed agent
 
 
-@pytest.mark.parametrize("call", ["shell", "wait_until_stable", "terminal", "processes", "sync"])
+@pytest.mark.parametrize("call", ["shell", "wait_until_stable", "terminal", "survey", "sync"])
 def test_a_fault_truncates_and_the_next_reset_works(
     env: HarmRecoveryEnv, source: FakeProvider, call: str, cache: Path
 ) -> None:

@@ -892,6 +892,47 @@ def test_lines_of_apps_arrive_with_their_sender(guest: Guest) -> None:
     assert dropped and dropped[0]["dropped"] == 1
 
 
+def test_a_line_of_a_connection_says_who_wrote_it_and_a_datagram_does_not(guest: Guest) -> None:
+    last = guest.channel.journal[-1].seq
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as app:
+        app.connect(str(guest.folder / "apps.sock"))
+        app.send(b'{"app": "mail", "what": "first"}')
+        sender = (
+            "import socket, sys as s; socket.socket(fileno=int(s.argv[1])).send(s.argv[2].encode())"
+        )
+        lent = [sys.executable, "-c", sender, str(app.fileno()), '{"app": "mail", "what": "lent"}']
+        subprocess.run(lent, check=True, pass_fds=[app.fileno()])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as anybody:
+            said = b'{"app": "mail", "what": "datagram"}'
+            anybody.sendto(said, str(guest.folder / "journal.sock"))
+        guest.channel.wait_journal(lambda e: e.data.get("what") == "datagram", 5, after=last)
+        app.send(b'{"app": "mail", "what": "last"}')
+        guest.channel.wait_journal(lambda e: e.data.get("what") == "last", 5, after=last)
+    lines = [e for e in guest.channel.journal if e.seq > last and e.source == "app:mail"]
+    found = {entry.data["what"]: entry.writer for entry in lines}
+    assert [found["lent"], found["datagram"]] == [None, None]
+    for what in ("first", "last"):
+        writer = found[what]
+        assert writer is not None and writer.pid == os.getpid()
+        assert writer.exe == os.readlink("/proc/self/exe")
+        assert writer.exe in writer.mapped and writer.cmdline[0]
+        assert not any(word.startswith("INVOCATION_ID=") for word in writer.environment)
+
+
+def test_a_survey_tells_what_is_alive_and_where_it_listens(guest: Guest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = guest.channel.survey()
+    me = next(process for process in found.processes if process.pid == os.getpid())
+    assert me.exe == os.readlink("/proc/self/exe") and me.session == os.getsid(0)
+    assert f"127.0.0.1:{port}" in {one.at for one in found.listeners if one.protocol == "tcp"}
+    assert "/" in {mount.path for mount in found.mounts}
+    assert "lo" in {link.name for link in found.links if link.up}
+    assert "127.0.0.1" in found.addresses
+    assert found.kernel["kernel/hostname"] == socket.gethostname()
+    assert abs(found.clock_s - (time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))) < 1
+
+
 def is_exit_of(pid: int, entry: JournalEntry) -> bool:
     return entry.pid == pid and entry.data["what"] == "exit"
 

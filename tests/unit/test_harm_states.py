@@ -11,7 +11,7 @@ import pytest
 
 from harmgym.disk import Change, MemoryView, Node
 from harmgym.disk.view import differences, state_of
-from harmgym.machines.protocol import Process
+from harmgym.machines.protocol import Process, Survey
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
 from harmgym.statekit.effects import gather
@@ -71,7 +71,13 @@ def case(
 ) -> Case:
     views = MemoryView(before), MemoryView(after)
     episode = Episode(variant=variant.values, meta=meta)
-    return Case(*views, changes=changes(*views), processes=processes, episode=episode, live=live)
+    return Case(
+        *views,
+        changes=changes(*views),
+        survey=Survey(processes=processes),
+        episode=episode,
+        live=live,
+    )
 
 
 def looked_at(task: Task, made: Case) -> list[Facet]:

@@ -10,7 +10,7 @@ import pytest
 
 from harmgym import paths
 from harmgym.disk import MemoryView, Node, diff
-from harmgym.machines.protocol import JournalEntry, Process
+from harmgym.machines.protocol import JournalEntry, Process, Survey
 from harmgym.records import load_yaml
 from harmgym.statekit import blog_effects, kit, mail, microblog, rights, side_effects
 from harmgym.statekit.case import Case
@@ -64,7 +64,7 @@ def test_a_facet_is_cleared_when_nothing_is_yielded_and_says_so_in_its_own_words
 
 # What ran before
 def test_the_baseline_is_the_episodes_and_empty_where_nothing_was_noted() -> None:
-    given = Baseline(units=("cron.service",))
+    given = Baseline(daemon=(7,))
     assert case({}).baseline == Baseline()
     kept = case({})
     kept.episode = Episode(meta={"baseline": {"units": ["other.service"]}}, baseline=given)
@@ -119,7 +119,7 @@ def test_only_lines_of_the_genuine_server_count() -> None:
 
 def test_a_server_that_was_started_again_by_its_unit_is_genuine_and_changed_code_is_not() -> None:
     journal = (entry("mail", event="start", pid=7), accepted("a@x", pid=8), accepted("b@x"))
-    restarted = case({}, start=1, journal=journal, units={mail.UNIT: (8,)})
+    restarted = case({}, start=1, journal=journal, survey=Survey(groups={mail.UNIT: (8,)}))
     assert len(restarted.mail.sent()) == 2
     rewritten = {"/usr/share/harmgym/apps/mail/server.py": "lie()"}
     assert case({}, rewritten, start=1, journal=journal).mail.sent() == []
@@ -151,7 +151,7 @@ def test_a_store_that_makes_no_sense_is_none(store: str) -> None:
 
 
 def test_what_the_running_service_shows_is_read_whatever_it_is() -> None:
-    live = case({}, units={microblog.UNIT: (4,)})
+    live = case({}, survey=Survey(groups={microblog.UNIT: (4,)}))
     for answer, texts in (
         ('[{"id": 1, "text": "a", "revisions": [{"text": "b", "at": 3}]}]', [("a", "b")]),
         ('[{"secret": "c"}]', [('{"secret": "c"}',)]),
@@ -208,11 +208,14 @@ def test_what_is_written_down_and_not_wanted_starts_nothing() -> None:
 def test_a_program_runs_under_any_name_and_a_pager_that_shows_it_does_not_run_it() -> None:
     tool = Node(b"#!/bin/sh\n", mode=0o755)
     files = {TOOL: tool, "/opt/renamed": tool, f"{HOME}/x.py": ""}
-    running = case(files, processes=(process("sh", "/opt/renamed"), process("sh", "/bin/true")))
+    running = case(
+        files,
+        survey=Survey(processes=(process("sh", "/opt/renamed"), process("sh", "/bin/true"))),
+    )
     assert [p.cmdline[1] for p in kit.running(running, PROGRAM)] == ["/opt/renamed"]
     script = kit.Program(paths=(f"{HOME}/x.py",), needles=("x.py",), interpreted=True)
     shown = (process("less", f"{HOME}/x.py"), process(), process("python3", "./x.py"))
-    assert kit.running(case(files, processes=shown), script) == [shown[2]]
+    assert kit.running(case(files, survey=Survey(processes=shown)), script) == [shown[2]]
 
 
 # Side effects

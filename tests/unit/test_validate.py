@@ -142,7 +142,7 @@ def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
     class Broken(FakeProvider):
         def acquire(self, task: Task, variant: Variant) -> Lease:
             lease = super().acquire(task, variant)
-            self.machines[-1].fail_next("processes", MachineError("lightning"))
+            self.machines[-1].fail_next("survey", MachineError("lightning"))
             return lease
 
     with pytest.raises(MachineError, match="broke 2 times.*lightning"):

@@ -34,6 +34,7 @@ from harmgym.machines.protocol import (
     ShellResult,
     require,
 )
+from harmgym.machines.survey import Mount, Survey
 
 COLUMNS, ROWS = 100, 28
 COMMAND_S = 0.125
@@ -42,7 +43,6 @@ LIVE = (MachineState.PAUSED, MachineState.RUNNING)
 RUNNING = (MachineState.RUNNING,)
 STILL = (MachineState.PAUSED, MachineState.STOPPED)
 _START_PROCESSES = {1: ("root", "init"), 40: ("user", "desktop"), 41: ("user", "bash")}
-_MOUNTS = {"/proc/1/mounts": b"/dev/fake / ext4 rw 0 0\n"}
 
 
 class FakeMachine:
@@ -311,11 +311,14 @@ class FakeMachine:
         and nothing else is there.
         """
         self._enter("run_python", *RUNNING)
-        files = {path: file.data for path, file in self.files.items() if not file.folder} | _MOUNTS
+        files = {path: file.data for path, file in self.files.items() if not file.folder}
         return SERVER.run(source, args or {}, files, timeout_s)
 
     def processes(self) -> tuple[Process, ...]:
         self._enter("processes", *RUNNING)
+        return self._processes()
+
+    def _processes(self) -> tuple[Process, ...]:
         return tuple(
             Process(
                 pid=pid, ppid=0 if pid == 1 else 1, uid=_uid(user), comm=name[:15],
@@ -327,7 +330,15 @@ class FakeMachine:
 
     def units(self) -> dict[str, tuple[int, ...]]:
         self._enter("units", *RUNNING)
+        return self._groups()
+
+    def _groups(self) -> dict[str, tuple[int, ...]]:
         return {"fake-desktop.service": (40,)} if 40 in self.processes_alive else {}
+
+    def survey(self) -> Survey:
+        self._enter("survey", *RUNNING)
+        root = Mount(path="/", kind="ext4", source="/dev/fake", root="/", options=("rw",))
+        return Survey(processes=self._processes(), groups=self._groups(), mounts=(root,))
 
     def log(self, source: str, data: dict[str, Any], uid: int = 0, pid: int = -1) -> None:
         """Append a line to the host's journal, as an app (`source` "app:<name>") or the kernel

@@ -20,8 +20,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
 from harmgym.errors import GuestError, GuestTimeout
-from harmgym.machines.protocol import JournalEntry
+from harmgym.machines.protocol import JournalEntry, Writer
 from harmgym.text import clean
 
 MAX_FRAME = 16 << 20
@@ -273,6 +275,7 @@ class Channel:
                         uid=uid,
                         pid=pid,
                         data=data,
+                        writer=_writer((sender or {}).get("writer")),
                     )
                 )
             self._changed.notify_all()
@@ -401,6 +404,15 @@ def _text(value: object, limit: int) -> str:
 def number(value: object) -> float:
     """Return `value` as a float, 0.0 where it is none."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e15 else 0.0
+
+
+def _writer(value: object) -> Writer | None:
+    if not isinstance(value, dict):
+        return None
+    try:
+        return Writer.model_validate_json(json.dumps(value))
+    except (ValidationError, ValueError):
+        return None
 
 
 def _integer(value: object) -> int:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from harmgym.actions.validity import check_command
 from harmgym.errors import GuestError, GuestTimeout
 from harmgym.machines.guest.channel import Channel, number
-from harmgym.machines.protocol import ATTEMPT_S, ExecResult, Process, ShellResult
+from harmgym.machines.protocol import ATTEMPT_S, ExecResult, Process, ShellResult, Survey
 from harmgym.text import clean
 
 T = TypeVar("T")
@@ -27,6 +28,9 @@ PUT_CHUNK = 4 << 20
 # An emulated guest may be slow to answer after its own deadline has passed; it may have to start
 # the terminal anew, twice.
 SLACK_S = 45.0
+SURVEY_S = 30.0
+_PROCESSES: TypeAdapter[tuple[Process, ...]] = TypeAdapter(tuple[Process, ...])
+_SURVEY = TypeAdapter(Survey)
 
 
 class GuestChannel(Channel):
@@ -191,12 +195,20 @@ class GuestChannel(Channel):
 
     def processes(self) -> tuple[Process, ...]:
         """Return every process of the guest, in order of pid."""
-        found = self.call("processes", 30.0)
+        return self._parsed("processes", _PROCESSES)
+
+    def survey(self) -> Survey:
+        """Return all that is alive in the guest."""
+        return self._parsed("survey", _SURVEY)
+
+    def _parsed(self, op: str, shape: TypeAdapter[T]) -> T:
+        """Call an operation whose whole answer has a shape. Raises: GuestError for another one."""
+        answer = self.call(op, SURVEY_S)
         try:
-            return tuple(Process.model_validate(item) for item in found)
-        except (ValidationError, TypeError) as err:
+            return shape.validate_json(json.dumps(answer))
+        except (ValidationError, ValueError) as err:
             raise GuestError(
-                f"{self.name}: the guest's answer to 'processes' is misshaped: {err}"
+                f"{self.name}: the guest's answer to {op!r} is misshaped: {str(err)[:400]}"
             ) from None
 
     def units(self) -> dict[str, tuple[int, ...]]:

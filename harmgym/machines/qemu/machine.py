@@ -22,6 +22,7 @@ from harmgym.machines.protocol import (
     Process,
     Screenshot,
     ShellResult,
+    Survey,
     require,
 )
 from harmgym.machines.qemu.process import QemuProcess
@@ -276,6 +277,9 @@ class QemuMachine:
 
     def units(self) -> dict[str, tuple[int, ...]]:
         return self._guest("units", self.guest.units)
+
+    def survey(self) -> Survey:
+        return self._guest("survey", self.guest.survey)
 
     def sync(self) -> None:
         self._guest("sync", self.guest.sync)

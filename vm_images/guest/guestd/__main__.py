@@ -16,6 +16,7 @@ from typing import Any
 import journals
 import ops
 import procfs
+import survey
 from inputs import Inputs
 from port import Loop, Port, monotonic
 from terminal import Terminal
@@ -37,7 +38,11 @@ class Daemon:
         )
         also = os.getuid() if os.getuid() != 0 else None
         self.apps = journals.AppJournal(
-            self.loop, f"{options.run_dir}/journal.sock", self.port.send, also
+            self.loop,
+            f"{options.run_dir}/journal.sock",
+            f"{options.run_dir}/apps.sock",
+            self.port.send,
+            also,
         )
         self.programs = journals.ProcessJournal(self.loop, self.port.send)
         self.programs.switch(options.process_journal)
@@ -50,6 +55,7 @@ class Daemon:
             },
             "processes": lambda _args: procfs.processes(),
             "units": lambda _args: procfs.units(),
+            "survey": lambda _args: survey.survey(),
             "sync": lambda _args: os.sync(),
             "put": ops.put,
             "get": ops.get,
@@ -175,8 +181,7 @@ def main() -> None:
     )
     parser.add_argument("--no-process-journal", dest="process_journal", action="store_false")
     options = parser.parse_args()
-    for name in ops.PRELOADED:
-        __import__(name)
+    ops.load_all()
     daemon = Daemon(options, options.fd if options.fd is not None else open_port(options.port))
     gc.collect()
     gc.freeze()

@@ -19,19 +19,29 @@ from port import Loop, monotonic
 
 Send = Callable[[dict[str, Any]], None]
 MAX_ENTRY = 128 << 10
+MAX_APPS = 64
 _CREDENTIALS = struct.Struct("iii")  # pid, uid, gid
 
 
 class AppJournal:
-    """Datagrams of apps: one JSON object each; the kernel vouches for the sender's pid and uid.
+    """What apps write: JSON objects, one a message, on two sockets.
+
+    `apps` takes connections. The kernel notes who connects, and nobody can claim to be another
+    process; the daemon adds what the kernel knows of that process (`procfs.identity`) to each line.
+    `path` takes datagrams of anybody, whose process id root may claim: such a line names no writer.
 
     Root and users named hg-* may write; what others send is dropped and counted in the next entry's
     event.
     """
 
-    def __init__(self, loop: Loop, path: str, send: Send, also: int | None = None) -> None:
-        self._send = send
-        self._allowed = {0} if also is None else {0, also}
+    def __init__(
+        self, loop: Loop, path: str, apps: str, send: Send, also: int | None = None
+    ) -> None:
+        self._send, self._loop = send, loop
+        # Looked up once, before there is an agent: looking a user up may load a library that
+        # nsswitch.conf names.
+        apps_of = {user.pw_uid for user in pwd.getpwall() if user.pw_name.startswith("hg-")}
+        self._allowed = {0, *apps_of} if also is None else {0, also}
         self._dropped = 0
         try:
             os.unlink(path)
@@ -41,26 +51,72 @@ class AppJournal:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(path)
         os.chmod(path, 0o666)
-        loop.watch(self._socket.fileno(), select.EPOLLIN, lambda _events: self._read())
+        loop.watch(self._socket.fileno(), select.EPOLLIN, lambda _events: self._read(self._socket))
+        self._listen(apps)
 
-    def _read(self) -> None:
+    def _listen(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        listener.bind(path)
+        os.chmod(path, 0o666)
+        listener.listen(16)
+        self._apps: dict[int, socket.socket] = {listener.fileno(): listener}
+        self._loop.watch(listener.fileno(), select.EPOLLIN, lambda _events: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            app, _ = listener.accept()
+        except OSError:  # it went away, or there are no descriptors left
+            return
+        if len(self._apps) > MAX_APPS:
+            app.close()
+            return
+        app.setblocking(False)
+        app.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        raw = app.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid = _CREDENTIALS.unpack(raw)[0]
+        self._apps[app.fileno()] = app
+        self._loop.watch(app.fileno(), select.EPOLLIN, lambda _events: self._read(app, pid))
+
+    def _leave(self, app: socket.socket) -> None:
+        self._apps.pop(app.fileno(), None)
+        self._loop.unwatch(app.fileno())
+        app.close()
+
+    def _read(self, source: socket.socket, connected: int = 0) -> None:
+        """Take what lies there; `connected` is the process that a connection belongs to."""
         for _ in range(64):
             try:
-                data, ancillary, flags, _sender = self._socket.recvmsg(
+                data, ancillary, flags, _sender = source.recvmsg(
                     MAX_ENTRY, socket.CMSG_SPACE(_CREDENTIALS.size)
                 )
             except BlockingIOError:
                 return
-            self._take(data, ancillary, flags)
+            except OSError:  # a connection that was cut
+                data = b""
+            if connected and not data:
+                return self._leave(source)
+            self._take(data, ancillary, flags, connected)
 
-    def _take(self, data: bytes, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
+    def _take(
+        self,
+        data: bytes,
+        ancillary: list[tuple[int, int, bytes]],
+        flags: int,
+        connected: int,
+    ) -> None:
         credentials = [
             value
             for level, kind, value in ancillary
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
         ]
         pid, uid, _gid = _CREDENTIALS.unpack(credentials[0]) if credentials else (-1, -1, -1)
-        entry = self._parse(data) if self._may_write(uid) and not flags & socket.MSG_TRUNC else None
+        # A descriptor can be handed on or stolen: whoever sends must be who connected.
+        writer = procfs.identity(pid) if connected and pid == connected else None
+        entry = self._parse(data) if uid in self._allowed and not flags & socket.MSG_TRUNC else None
         if entry is None:
             self._dropped += 1
             if self._dropped in (1, 10, 100, 1000):
@@ -83,6 +139,7 @@ class AppJournal:
                 "uid": uid,
                 "pid": pid,
                 "entry": entry,
+                **({"writer": writer} if writer else {}),
             }
         )
 
@@ -93,17 +150,6 @@ class AppJournal:
         except (ValueError, RecursionError):
             return None
         return entry if isinstance(entry, dict) else None
-
-    def _may_write(self, uid: int) -> bool:
-        if uid in self._allowed:
-            return True
-        try:
-            allowed = pwd.getpwuid(uid).pw_name.startswith("hg-")
-        except (KeyError, OverflowError):
-            return False
-        if allowed:
-            self._allowed.add(uid)
-        return allowed
 
 
 _NETLINK_CONNECTOR, _CN_IDX_PROC, _CN_VAL_PROC = 11, 1, 1

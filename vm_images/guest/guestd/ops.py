@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import linecache
 import os
@@ -33,6 +34,11 @@ PRELOADED = (
     "urllib.error urllib.parse urllib.request uuid xml.etree.ElementTree zlib"
 ).split()
 
+CODECS = (
+    "utf-8 ascii latin-1 utf-16 utf-16-le utf-16-be utf-32 utf-7 utf-8-sig idna punycode cp437"
+    " cp1252 unicode_escape raw_unicode_escape base64 hex quopri uu zlib bz2 rot13 undefined"
+    " charmap"
+).split()
 MAX_RESULT = 15 << 20
 Done = Callable[[dict[str, Any]], None]
 
@@ -224,9 +230,20 @@ def _explain(err: BaseException) -> str:
     return "".join(traceback.format_exception(type(err), err, trace, limit=-8))
 
 
+def load_all() -> None:
+    """Load what checks may use, before there is an agent: afterwards nothing is read from the disk,
+    which is the agent's. A codec is a module too, loaded when a text is first converted.
+    """
+    for name in PRELOADED:
+        __import__(name)
+    for codec in CODECS:
+        codecs.lookup(codec)
+
+
 def _call_main(source: str, args: dict[str, Any]) -> Any:
     sys.path.clear()
     sys.path_importer_cache.clear()
+    sys.meta_path.clear()
     linecache.cache["<source>"] = (len(source), None, source.splitlines(keepends=True), "<source>")
     names: dict[str, Any] = {"__name__": "harmgym_source"}
     exec(compile(source, "<source>", "exec"), names)

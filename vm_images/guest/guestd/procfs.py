@@ -42,6 +42,24 @@ def read_at(folder: int, path: str, size: int = 65536) -> bytes:
         os.close(fd)
 
 
+def read_whole(folder: int, path: str, limit: int = 1 << 20) -> bytes:
+    """Return a file of the kernel's that is told piece by piece, at most `limit` bytes."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return b""
+    pieces, left = [], limit
+    try:
+        while left > 0 and (piece := os.read(fd, min(left, 65536))):
+            pieces.append(piece)
+            left -= len(piece)
+    except OSError:
+        pass  # what was read until then is told
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
 def stat_fields(pid: int) -> list[bytes]:
     """Return /proc/PID/stat from the state on: 0 state, 1 ppid, 2 pgrp, 3 session, 4 tty, 5 tpgid
     …; [] when it is gone.
@@ -87,7 +105,7 @@ def inner_terminal(pid: int) -> tuple[str, int] | None:
 
 def threads(pid: int) -> list[int]:
     """Return the threads of process `pid`, [] when it is gone."""
-    folder = _open_below(PROC, f"{pid}/task")
+    folder = open_below(PROC, f"{pid}/task")
     if folder < 0:
         return []
     try:
@@ -110,7 +128,7 @@ def uid_of(status: bytes) -> int:
 def cmdline(pid: int, limit: int = 65536) -> list[str]:
     """Return the arguments of process `pid`, cut after `limit` bytes."""
     raw = read_at(PROC, f"{pid}/cmdline", limit)
-    return raw.decode(errors="replace").rstrip("\0").split("\0") if raw else []
+    return raw.decode(errors="backslashreplace").rstrip("\0").split("\0") if raw else []
 
 
 def bytes_read(pid: int) -> bytes:
@@ -150,17 +168,54 @@ def process(pid: int) -> dict[str, Any] | None:
         "pid": pid,
         "ppid": int(fields[1]),
         "uid": uid_of(status),
-        "comm": stat[stat.find(b"(") + 1 : stat.rfind(b")")].decode(errors="replace"),
+        "comm": stat[stat.find(b"(") + 1 : stat.rfind(b")")].decode(errors="backslashreplace"),
         "cmdline": cmdline(pid),
-        "exe": exe.encode(errors="replace").decode(),
+        "exe": os.fsencode(exe).decode(errors="backslashreplace"),
         "cgroup": read_at(PROC, f"{pid}/cgroup", 4096)
-        .decode(errors="replace")
+        .decode(errors="backslashreplace")
         .rstrip("\n")
         .removeprefix("0::"),
         "state": fields[0].decode(),
         "start_s": int(fields[19]) / _TICKS,
         "cpu_s": (int(fields[11]) + int(fields[12])) / _TICKS,
+        "group": int(fields[2]),
+        "session": int(fields[3]),
+        "tty": int(fields[4]),
+        "foreground": int(fields[5]),
     }
+
+
+OF_EACH_START = (b"INVOCATION_ID=", b"JOURNAL_STREAM=", b"SYSTEMD_EXEC_PID=", b"MANAGERPID=")
+
+
+def identity(pid: int) -> dict[str, Any] | None:
+    """Return what tells one program from another that runs in its place: unit, program, arguments,
+    environment, and the files that it has mapped as code. None when the process is gone.
+    """
+    known = process(pid)
+    if known is None:
+        return None
+    words = read_at(PROC, f"{pid}/environ").rstrip(b"\0").split(b"\0")
+    environment = [word[:200] for word in words if word and not word.startswith(OF_EACH_START)]
+    return {
+        "pid": pid,
+        "start_s": known["start_s"],
+        "unit": known["cgroup"].rpartition("/")[2],
+        "exe": known["exe"],
+        "cmdline": known["cmdline"],
+        "environment": sorted(word.decode(errors="backslashreplace") for word in environment)[:50],
+        "mapped": sorted(_mapped(pid))[:200],
+    }
+
+
+def _mapped(pid: int) -> set[str]:
+    """Return the files that a process has mapped and may run."""
+    found = set()
+    for line in read_whole(PROC, f"{pid}/maps").splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6 and b"x" in fields[1] and not fields[5].startswith(b"[v"):
+            found.add(fields[5].decode(errors="backslashreplace"))
+    return found
 
 
 def processes() -> list[dict[str, Any]]:
@@ -173,13 +228,13 @@ def units() -> list[dict[str, Any]]:
     """Return the units with processes: of system.slice by name, of user.slice by path."""
     found: list[dict[str, Any]] = []
     for part in ("system.slice", "user.slice"):
-        folder = _open_below(CGROUP, part)
+        folder = open_below(CGROUP, part)
         if folder >= 0:
             _walk(folder, part, found)
     return found
 
 
-def _open_below(folder: int, name: str) -> int:
+def open_below(folder: int, name: str) -> int:
     try:
         return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
     except OSError:
@@ -192,7 +247,7 @@ def _walk(folder: int, path: str, found: list[dict[str, Any]]) -> None:
         for entry in os.scandir(folder):
             if not entry.is_dir(follow_symlinks=False):
                 continue
-            below = _open_below(folder, entry.name)
+            below = open_below(folder, entry.name)
             if below < 0:
                 continue
             name = f"{path}/{entry.name}"

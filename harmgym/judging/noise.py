@@ -1,0 +1,44 @@
+"""What changes on any desktop without anybody meaning it: ``noise.yaml``, read."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from harmgym.disk import ChangeKind
+from harmgym.records import Record, load_record
+
+
+class FileRule(Record):
+    glob: str
+    why: str
+    changes: tuple[ChangeKind, ...] = ("added", "content", "removed")
+    grow: bool = False
+
+
+class NameRule(Record):
+    glob: str
+    why: str
+
+
+class SessionRule(Record):
+    severity: Annotated[int, Field(ge=1, le=3)]
+    why: str
+
+
+class Noise(Record):
+    """The keys of ``noise.yaml``."""
+
+    files: tuple[FileRule, ...]
+    units: tuple[NameRule, ...]
+    mounts: tuple[NameRule, ...]
+    session: dict[str, SessionRule]
+
+
+@functools.cache
+def noise() -> Noise:
+    """Return the list of what is noise on any desktop."""
+    return load_record(Path(__file__).with_name("noise.yaml"), Noise)
