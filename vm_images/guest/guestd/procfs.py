@@ -10,6 +10,7 @@ import os
 import termios
 from typing import Any
 
+_PF_KTHREAD = 0x00200000
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNIT_ENDINGS = (".service", ".scope", ".socket", ".mount", ".swap")
@@ -153,9 +154,19 @@ def has_socket(pid: int) -> bool:
         os.close(folder)
 
 
-def process(pid: int) -> dict[str, Any] | None:
-    """Return what the kernel says of process `pid`; None when it is gone."""
-    stat = read_at(PROC, f"{pid}/stat", 1024)
+def is_kernel_thread(stat: bytes) -> bool:
+    """Whether a process is a part of the kernel, from its /proc/PID/stat. The parent does not tell:
+    programs that the kernel itself starts have the same.
+    """
+    fields = stat[stat.rfind(b")") + 2 :].split(None, 7)
+    return len(fields) > 6 and bool(int(fields[6]) & _PF_KTHREAD)
+
+
+def process(pid: int, stat: bytes = b"") -> dict[str, Any] | None:
+    """Return what the kernel says of process `pid`, whose `stat` was perhaps read already; None
+    when it is gone.
+    """
+    stat = stat or read_at(PROC, f"{pid}/stat", 1024)
     status = read_at(PROC, f"{pid}/status", 4096)
     if not stat or not status:
         return None
