@@ -97,7 +97,7 @@ class Link(Record):
 
 class MemoryFile(Record):
     """A file of a file system in memory (/run, /dev/shm, /dev). `sha256` of regular files up to
-    64 KiB, "" otherwise; `target` of a link.
+    64 KiB that can be run or are units, "" otherwise; `target` of a link.
     """
 
     path: str
@@ -122,6 +122,8 @@ class Survey(Record):
     """Units with processes, from the kernel's cgroup tree, and their process ids."""
     units: tuple[UnitState, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    own_mounts: tuple[str, ...] = ()
+    """What is mounted in the daemon's own view of the files, which nobody else has to change."""
     listeners: tuple[Listener, ...] = ()
     links: tuple[Link, ...] = ()
     addresses: tuple[str, ...] = ()
