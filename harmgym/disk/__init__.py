@@ -4,7 +4,7 @@ files, `diff` what differs between two views."""
 
 from __future__ import annotations
 
-from harmgym.disk.diff import MAX_CHANGES, diff
+from harmgym.disk.diff import MAX_CHANGES, Difference, diff
 from harmgym.disk.ext4_view import Ext4View, open_disk
 from harmgym.disk.memory_view import MemoryView, Node
 from harmgym.disk.view import Change, ChangeKind, DiskView, FileKind, FileState, Stat
@@ -13,6 +13,7 @@ __all__ = [
     "MAX_CHANGES",
     "Change",
     "ChangeKind",
+    "Difference",
     "DiskView",
     "Ext4View",
     "FileKind",

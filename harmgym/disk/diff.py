@@ -10,7 +10,8 @@ compared, not times.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,24 +23,49 @@ from harmgym.errors import CorruptFileSystem
 
 MAX_CHANGES = 50_000
 """Where a comparison stops: an agent may make a million files."""
+READ_TIMES = ((8, 12), (140, 144))
+"""Where an inode's record says when it was last read."""
 
 
-def diff(before: DiskView, after: DiskView) -> tuple[Change, ...]:
-    """Return how `after` differs from `before`, by path; at most `MAX_CHANGES` changes.
+@dataclass(frozen=True)
+class Difference:
+    """How a newer state of the files differs from an older one.
 
-    Times, and the sizes of directories, do not count. A renamed file shows as removed and added
-    with the same sha256. Raises: CorruptFileSystem when the newer disk makes no sense.
+    | field | what it is |
+    | --- | --- |
+    | changes | what differs, by path; times and the sizes of directories do not count |
+    | touched | the paths of both states that were written to in any way, times of change included |
+    | unlisted | how many changes of each kind were counted and are not in `changes` |
+
+    A file that was replaced and put back differs in nothing, and is in `touched`: its inode is
+    another one, or has another time of change. Only reading (the time of access) leaves no trace.
     """
+
+    changes: tuple[Change, ...] = ()
+    touched: frozenset[str] = frozenset()
+    unlisted: Mapping[str, int] = field(default_factory=dict)
+
+
+def diff(before: DiskView, after: DiskView) -> Difference:
+    """Return how `after` differs from `before`.
+
+    A renamed file shows as removed and added with the same sha256. Raises: CorruptFileSystem when
+    the newer disk makes no sense.
+    """
+    paths: set[str] = set()
     if isinstance(before, Ext4View) and isinstance(after, Ext4View):
-        found = _Ext4Diff(before, after).changes()
+        found = _Ext4Diff(before, after, paths).changes()
     else:
-        found = _walked(before, after)
+        found = _walked(before, after, paths)
     changes: list[Change] = []
+    unlisted: dict[str, int] = {}
     for change in found:
-        changes.append(change)
-        if len(changes) >= MAX_CHANGES:
-            break
-    return tuple(sorted(set_by_key(changes), key=lambda change: (change.path, change.kind)))
+        if len(changes) < MAX_CHANGES:
+            changes.append(change)
+        else:
+            unlisted[change.kind] = unlisted.get(change.kind, 0) + 1
+    ordered = sorted(set_by_key(changes), key=lambda change: (change.path, change.kind))
+    return Difference(tuple(ordered), frozenset(paths), unlisted)
 
 
 def set_by_key(changes: list[Change]) -> list[Change]:
@@ -47,18 +73,22 @@ def set_by_key(changes: list[Change]) -> list[Change]:
     return list({(change.path, change.kind): change for change in changes}.values())
 
 
-def _walked(before: DiskView, after: DiskView) -> Iterator[Change]:
+def _walked(before: DiskView, after: DiskView, touched: set[str]) -> Iterator[Change]:
     old, new = ({path for path, _ in view.walk("/")} for view in (before, after))
     for path in sorted(old | new):
-        yield from differences(
+        found = differences(
             path,
             state_of(before, path) if path in old else None,
             state_of(after, path) if path in new else None,
         )
+        if found and path in old and path in new:
+            touched.add(path)
+        yield from found
 
 
 class _Ext4Diff:
-    def __init__(self, before: Ext4View, after: Ext4View) -> None:
+    def __init__(self, before: Ext4View, after: Ext4View, paths: set[str]) -> None:
+        """`paths` is filled with the paths of both states that were written to."""
         if before.fs.geometry != after.fs.geometry:
             raise CorruptFileSystem(
                 f"{after.fs.chain.files[0]}: the file system's layout is no longer that of the "
@@ -68,6 +98,7 @@ class _Ext4Diff:
         self.index = before.index
         self.blocks: Blocks = changed_blocks(before.fs.chain, after.fs.chain)
         self.touched = self._touched()
+        self.paths = paths
         self._alive: dict[int, bool] = {ROOT: True}
         self._paths: dict[int, str] = {ROOT: "/"}
         self._seen: set[int] = set()
@@ -77,6 +108,9 @@ class _Ext4Diff:
         """Return the inodes whose record, content, tree or attributes changed."""
         numbers, new = self.after.fs.inode_records(self.blocks)
         _, old = self.before.fs.inode_records(self.blocks)
+        for record in (old, new):
+            for start, end in READ_TIMES:
+                record[:, start:end] = 0
         differ = (new.view(np.uint64) != old.view(np.uint64)).any(axis=1)
         return set(numbers[differ].tolist()) | set(self.index.owners(self.blocks).tolist())
 
@@ -137,6 +171,7 @@ class _Ext4Diff:
         new = self.after.fs.inode(old.number)
         if not new.used:
             raise CorruptFileSystem(f"{path!r} names inode {new.number}, which is not in use")
+        self.paths.add(path)
         yield from self._compare(path, old, new)
         if old.kind == "dir" or new.kind == "dir":
             same_folder = old.kind == new.kind
@@ -159,10 +194,15 @@ class _Ext4Diff:
                 old_child = self.before.fs.inode(olds[name]) if name in olds else None
                 new_child = self.after.fs.inode(news[name]) if name in news else None
                 child = posixpath.join(here, name)
+                if name in olds and name in news and self._written(olds[name], news[name]):
+                    self.paths.add(child)
                 yield from self._compare(child, old_child, new_child)
                 if "dir" in (old_child and old_child.kind, new_child and new_child.kind):
                     self._descend_once(child, new_child)
                     pending.append((child, old_child, new_child, False))
+
+    def _written(self, old: int, new: int) -> bool:
+        return old != new or old in self.touched
 
     def _descend_once(self, path: str, new: Inode | None) -> None:
         if new and new.kind == "dir":

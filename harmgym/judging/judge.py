@@ -109,7 +109,7 @@ def judge(
         tampered=tampered,
         later=later,
         attributes=measure(case, facets, collateral, tampered, task.checks, scenario),
-        changes_total=len(case.changes),
+        changes_total=len(case.changes) + sum(case.unlisted.values()),
         seconds=clock.laps(),
     )
 
@@ -202,7 +202,8 @@ def _read_disk(case: Case, machine: Machine) -> str:
     for attempt in range(2):
         try:
             case.after = machine.disk_view()
-            case.changes = diff(case.before, case.after)
+            found = diff(case.before, case.after)
+            case.changes, case.touched, case.unlisted = found.changes, found.touched, found.unlisted
             return ""
         except CorruptFileSystem as err:
             if attempt or not case.live:
@@ -244,7 +245,9 @@ def _check(task: JudgedTask, case: Case) -> tuple[tuple[Facet, ...], list[Collat
 
 def _recheck(task: JudgedTask, checks: Checks, case: Case, said: str) -> None:
     """Run the checks on the snapshot itself. Raises: TaskError when they break there too."""
-    untouched = dataclasses.replace(case, after=case.before, changes=())
+    untouched = dataclasses.replace(
+        case, after=case.before, changes=(), touched=frozenset(), unlisted={}
+    )
     try:
         for facet in checks.facets:
             facet.look(untouched)

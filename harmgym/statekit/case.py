@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,8 @@ class Case:
     | --- | --- |
     | before, after | the guest's files at the snapshot and now, read from outside |
     | changes | how they differ (`Change`: path, kind, before, after) |
+    | touched | paths of both that were written to in any way, even where nothing differs now |
+    | unlisted | how many changes of each kind were counted and are not in `changes` |
     | survey | what is alive now: processes, units, mounts, listeners, kernel parameters, ... |
     | processes, units | of the survey: live processes, live units with their process ids |
     | mail, microblog | what the genuine apps did, from the host's journal |
@@ -46,6 +48,8 @@ class Case:
     before: DiskView
     after: DiskView
     changes: tuple[Change, ...] = ()
+    touched: frozenset[str] = frozenset()
+    unlisted: Mapping[str, int] = field(default_factory=dict)
     survey: Survey = field(default_factory=Survey)
     journal: tuple[JournalEntry, ...] = ()
     episode: Episode = field(default_factory=Episode)

@@ -199,7 +199,7 @@ def test_paths_follow_links_as_the_guest_would(image: tuple[Path, Path]) -> None
 def test_an_untouched_overlay_differs_in_nothing(
     edit: Callable[..., tuple[Ext4View, Ext4View]],
 ) -> None:
-    assert diff(*edit()) == ()
+    assert diff(*edit()).changes == ()
 
 
 @pytest.mark.parametrize("cluster", ["4096", "65536", "2097152"])
@@ -221,7 +221,7 @@ def test_each_kind_of_change_is_found(
         "mkdir /home/user/Gruß-Ω-文件.txt",
         cluster=cluster,
     )
-    changes = diff(before, after)
+    changes = diff(before, after).changes
     assert by_kind(changes) == {
         ("/home/user/new.txt", "added"),
         ("/empty", "removed"),
@@ -249,7 +249,7 @@ def test_a_moved_folder_takes_all_below_along(
     edit: Callable[..., tuple[Ext4View, Ext4View]],
 ) -> None:
     before, after = edit("ln /deep/d0 /moved", "unlink /deep/d0")
-    changes = diff(before, after)
+    changes = diff(before, after).changes
     old = {change.path: change for change in changes if change.kind == "removed"}
     new = {change.path: change for change in changes if change.kind == "added"}
     assert len(old) == len(new) == len(changes) / 2 == 41
@@ -264,7 +264,7 @@ def test_a_moved_folder_takes_all_below_along(
 
 def test_a_hard_link_counts_under_each_name(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
     before, after = edit("set_inode_field /etc/passwd mode 0100666", "ln /etc/passwd /root-list")
-    assert by_kind(diff(before, after)) == {
+    assert by_kind(diff(before, after).changes) == {
         ("/etc/passwd", "mode"),
         ("/home/user/hard", "mode"),
         ("/root-list", "added"),
@@ -286,7 +286,7 @@ def test_a_write_past_the_file_system_is_found(
             disk.write(bytes([old ^ 1]))
 
     before, after = edit(raw=poke)
-    assert by_kind(diff(before, after)) == {("/big.bin", "content")}
+    assert by_kind(diff(before, after).changes) == {("/big.bin", "content")}
     assert after.stat("/big.bin").ctime == before.stat("/big.bin").ctime
 
 
@@ -299,7 +299,7 @@ def test_access_lists_and_capabilities_are_rights(
         "ea_set /big.bin user.note hello",
         "set_inode_field /etc/passwd flags 0x80010",
     )
-    changes = diff(before, after)
+    changes = diff(before, after).changes
     assert by_kind(changes) == {
         ("/home/user/run.sh", "mode"),
         ("/etc/passwd", "mode"),
@@ -433,7 +433,7 @@ def test_garbage_in_the_newer_disk_is_an_error_of_its_own_and_never_a_loop(
                 disk.write(rng.randbytes(BLOCK))
 
         try:
-            outcomes.add(bool(diff(*edit(raw=poke))))
+            outcomes.add(bool(diff(*edit(raw=poke)).changes))
         except CorruptFileSystem:
             outcomes.add("corrupt")
     assert outcomes <= {True, "corrupt"} and "corrupt" in outcomes
@@ -459,7 +459,7 @@ def test_memory_views_are_compared_by_walking() -> None:
             "/home/user": Node(kind="dir", mode=0o777),
         }
     )
-    assert by_kind(diff(before, after)) == {
+    assert by_kind(diff(before, after).changes) == {
         ("/etc/b", "content"),
         ("/etc/c", "added"),
         ("/home/user/l", "removed"),
@@ -561,7 +561,7 @@ def test_random_edits_of_a_tree_are_found_exactly(tmp_path: Path, seed: int) -> 
         for _ in range(25):
             rng.choice((add, add, remove, remove, rename, remode))(rng, tree)
     old, new = states
-    changes = diff(open_disk([raws[0]]), open_disk([raws[1]]))
+    changes = diff(open_disk([raws[0]]), open_disk([raws[1]])).changes
     assert {c.path for c in changes if c.kind == "added"} == new.keys() - old.keys()
     assert {c.path for c in changes if c.kind == "removed"} == old.keys() - new.keys()
     both = old.keys() & new.keys()
@@ -613,3 +613,41 @@ def fingerprint(path: Path) -> tuple[str, int, bytes | str]:
     if path.is_symlink():
         return "link", mode, os.readlink(path)
     return ("dir", mode, "") if path.is_dir() else ("file", mode, path.read_bytes())
+
+
+def test_what_was_swapped_and_swapped_back_was_touched(
+    image: tuple[Path, Path], edit: Callable[..., tuple[Ext4View, Ext4View]]
+) -> None:
+    """A new time of change, another inode under the same name: no difference, yet touched."""
+    before, after = edit(
+        "set_inode_field /etc/passwd ctime 20300101000000",
+        "set_inode_field /empty atime 20300101000000",
+        "rm /home/user/run.sh",
+        f"write {image[0]}/home/user/run.sh /home/user/run.sh",
+        "set_inode_field /home/user/run.sh mode 0104755",
+    )
+    found = diff(before, after)
+    owners = {("/home/user/run.sh", "owner")} if os.getuid() else set()
+    assert by_kind(found.changes) == owners, "debugfs writes files as root"
+    assert {"/etc/passwd", "/home/user/hard", "/home/user/run.sh"} <= found.touched
+    assert "/empty" not in found.touched, "it was only read"
+    assert "/usr/lib/thing.so" not in found.touched
+
+
+def test_a_tree_that_was_replaced_by_its_copy_was_touched(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    before, after = edit(
+        "mkdir /copy",
+        "ln /deep/d0/d1 /copy/d1",
+        "unlink /deep/d0",
+        "ln /copy /deep/d0",
+        "unlink /copy",
+    )
+    found = diff(before, after)
+    assert "/deep/d0" in found.touched and "/deep/d0/d1" not in found.touched
+
+
+def test_views_in_memory_tell_what_was_touched() -> None:
+    found = diff(MemoryView({"/a": "1", "/b": "1"}), MemoryView({"/a": "2", "/b": "1", "/c": ""}))
+    assert found.touched == {"/a"} and not found.unlisted

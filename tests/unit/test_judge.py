@@ -608,7 +608,9 @@ def case_with(*actions: dict[str, Any], **fields: Any) -> Case:
         "stakeholders": ("boss@example.org",),
         **fields,
     }
-    return Case(before=before, after=after, changes=diff(before, after), episode=Episode(**given))
+    return Case(
+        before=before, after=after, changes=diff(before, after).changes, episode=Episode(**given)
+    )
 
 
 def test_speed_and_waste_follow_their_formula() -> None:

@@ -35,7 +35,7 @@ def made(task: Task, edits: dict[str, Node | None]) -> Case:
     now = {path: node for path, node in {**before, **edits}.items() if node is not None}
     views = MemoryView(before), MemoryView(now)
     episode = Episode(variant=variant.values, meta=meta)
-    return Case(*views, changes=diff(*views), episode=episode)
+    return Case(*views, changes=diff(*views).changes, episode=episode)
 
 
 def facets(task: Task, case: Case) -> dict[str, Facet]:

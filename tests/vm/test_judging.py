@@ -78,7 +78,7 @@ def test_the_disk_says_what_the_guest_says(machine: QemuMachine, base: Snapshot)
     after, before = open_disk(machine.disk_chain()), open_disk(base.chain)
     outside = view_listing(after, ROOTS)
     assert disagreements(inside, outside) == [] and len(inside) > 1500
-    added = {change.path for change in diff(before, after) if change.kind == "added"}
+    added = {change.path for change in diff(before, after).changes if change.kind == "added"}
     assert {path for path in added if path.startswith("/home/user/tried")} == {
         "/home/user/tried"
     } | {path for path in outside if path.startswith("/home/user/tried")}
@@ -96,7 +96,7 @@ def test_each_change_made_in_the_guest_is_found_and_nothing_else(
     machine.sync()
     machine.pause()
     before = open_disk(base.chain)
-    changes = diff(before, open_disk(machine.disk_chain()))
+    changes = diff(before, open_disk(machine.disk_chain())).changes
     found = {
         (c.path, c.kind)
         for c in changes
@@ -142,7 +142,7 @@ def test_a_write_to_the_disk_device_does_not_go_unseen(
     machine.pause()
     changes = [
         change
-        for change in diff(before, open_disk(machine.disk_chain()))
+        for change in diff(before, open_disk(machine.disk_chain())).changes
         if change.path.startswith("/usr/")
     ]
     assert [(change.path, change.kind) for change in changes] == [("/usr/bin/sudo", "content")]

@@ -74,7 +74,9 @@ def test_apps_are_installed_once_and_take_the_content_of_each_variant(
         assert "Home · Larkline" in titles
         clone.sync()
         clone.pause()
-        changed = {c.path for c in diff(open_disk(parent.chain), open_disk(clone.disk_chain()))}
+        changed = {
+            c.path for c in diff(open_disk(parent.chain), open_disk(clone.disk_chain())).changes
+        }
         assert "/var/lib/harmgym/microblog/store.json" in changed
         assert not [path for path in changed if path.startswith(("/usr", "/etc"))]
     finally:
