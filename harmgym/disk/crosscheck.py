@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from harmgym.disk.names import shown
 from harmgym.disk.view import DiskView
 
 LISTING = r"""
@@ -57,12 +58,12 @@ def guest_listing(
     """Return path -> [kind, mode, uid, gid, size, sha256 or target] as the guest itself sees its
     files below `roots`.
     """
-    return {
-        path: list(row)
-        for path, row in guest.run_python(
-            LISTING, {"roots": list(roots)}, timeout_s=timeout_s
-        ).items()
-    }
+    listed = guest.run_python(LISTING, {"roots": list(roots)}, timeout_s=timeout_s)
+    return {_shown(path): [*row[:-1], _shown(row[-1])] for path, row in listed.items()}
+
+
+def _shown(text: str) -> str:
+    return shown(text.encode("utf-8", "surrogateescape"))
 
 
 def view_listing(

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmgym.disk.names import shown
 from harmgym.disk.qcow2 import BLOCK, Blocks, Bytes, Chain
 from harmgym.errors import CorruptFileSystem, DiskError
 
@@ -312,14 +313,16 @@ class Ext4:
             left -= len(part)
 
     def target(self, inode: Inode) -> str:
-        """Return where a symbolic link points."""
+        """Return where a symbolic link points, as `shown` writes it."""
         # A short target is in the inode itself, where the extents would be.
         fast = inode.size < 60 and not inode.flags & EXTENTS_FLAG
         data = inode.raw[40 : 40 + inode.size] if fast else b"".join(self.pieces(inode, BLOCK))
-        return data.decode("utf-8", "surrogateescape")
+        return shown(data)
 
     def entries(self, number: int) -> dict[str, int]:
-        """Return a directory's names and inode numbers, without ``.`` and ``..``."""
+        """Return a directory's names, as `shown` writes them, and inode numbers, without ``.`` and
+        ``..``.
+        """
         found = self._entry_cache.get(number)
         if found is None:
             if len(self._entry_cache) > 20000:
@@ -333,10 +336,19 @@ class Ext4:
             raise CorruptFileSystem(
                 f"{self.chain.files[0]}: directory {inode.number} has a size of {inode.size} bytes"
             )
+        names = 0
         for extent in self.extents(inode):
             count = min(extent.length, inode.size // BLOCK - extent.logical)
             if count > 0 and extent.written:
-                found.update(parse_entries(self.chain.read(extent.physical, count), inode.number))
+                part = parse_entries(self.chain.read(extent.physical, count), inode.number)
+                here = [(shown(name), number) for name, number in part]
+                names += len(here)
+                found.update(here)
+        if names != len(found):
+            # The kernel never writes a name twice: one of the two would hide behind the other.
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: directory {inode.number} has a name twice"
+            )
         return found
 
     def rights(self, inode: Inode) -> tuple[str, ...]:
@@ -383,8 +395,10 @@ def _time(seconds: int, extra: int) -> float:
     return float(seconds + ((extra & 3) << 32)) + (extra >> 2) / 1e9
 
 
-def parse_entries(data: bytes, folder: int) -> Iterator[tuple[str, int]]:
-    """Yield (name, inode number) of a directory's blocks, without ``.`` and ``..``."""
+def parse_entries(data: bytes, folder: int) -> Iterator[tuple[bytes, int]]:
+    """Yield (raw name, inode number) of a directory's blocks, without ``.`` and ``..``, which no
+    path leads through on disk: the kernel resolves them itself.
+    """
     for start in range(0, len(data), BLOCK):
         at, end = start, start + BLOCK
         while at + 8 <= end:
@@ -399,7 +413,7 @@ def parse_entries(data: bytes, folder: int) -> Iterator[tuple[str, int]]:
                     raise CorruptFileSystem(
                         f"directory {folder} has an entry with the impossible name {name!r}"
                     )
-                yield name.decode("utf-8", "surrogateescape"), inode
+                yield name, inode
             at += length
 
 

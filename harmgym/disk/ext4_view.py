@@ -11,12 +11,12 @@ from typing import cast
 
 from harmgym.disk.ext4 import ROOT, Ext4, Inode
 from harmgym.disk.index import DiskIndex, chain_identity
+from harmgym.disk.names import shown
 from harmgym.disk.qcow2 import Chain
 from harmgym.disk.view import HASH_LIMIT, READ_LIMIT, FileKind, FileState, Stat, glob_walk
 from harmgym.errors import CorruptFileSystem
 
 MAX_LINKS = 40
-MAX_PATH_DEPTH = 4096
 
 
 class Ext4View:
@@ -61,7 +61,7 @@ class Ext4View:
                 trail = trail[:-1] or [ROOT]
                 inode = self.fs.inode(trail[-1])
                 continue
-            number = self.fs.entries(inode.number).get(part)
+            number = self._named(inode.number, part)
             if number is None:
                 raise FileNotFoundError(f"no such file or folder in the guest: {path!r}")
             child = self.fs.inode(number)
@@ -77,6 +77,15 @@ class Ext4View:
             inode = child
             trail.append(number)
         return inode
+
+    def _named(self, folder: int, name: str) -> int | None:
+        """Return the inode of a name, which is written as a view shows it or as the guest has it
+        (with control characters, or with surrogates for bytes that are no UTF-8).
+        """
+        entries = self.fs.entries(folder)
+        if name not in entries:
+            name = shown(name.encode("utf-8", "surrogateescape"))
+        return entries.get(name)
 
     def exists(self, path: str) -> bool:
         try:
@@ -152,9 +161,7 @@ class Ext4View:
         `HASH_LIMIT`.
         """
         if inode.kind == "link":
-            return hashlib.sha256(
-                self.fs.target(inode).encode("utf-8", "surrogateescape")
-            ).hexdigest()
+            return hashlib.sha256(self.fs.target(inode).encode()).hexdigest()
         if inode.size > HASH_LIMIT:
             return f"too large: {inode.size} bytes"
         digest = hashlib.sha256()

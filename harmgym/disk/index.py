@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmgym.disk.ext4 import EXTENTS_FLAG, INODE, ROOT, Ext4, parse_entries, parse_inode
+from harmgym.disk.names import shown
 from harmgym.disk.qcow2 import BLOCK, Blocks, Bytes
 from harmgym.errors import CorruptFileSystem
 
@@ -57,13 +58,13 @@ class DiskIndex:
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
 
     def links(self, inode: int) -> list[tuple[int, str]]:
-        """Return (folder inode, name) for each name of an inode."""
+        """Return (folder inode, name as `shown` writes it) for each name of an inode."""
         low, high = np.searchsorted(self.link_inode, [inode, inode + 1])
         return [(int(self.link_parent[row]), self._name(row)) for row in range(int(low), int(high))]
 
     def _name(self, row: int) -> str:
         start = int(self.name_end[row - 1]) if row else 0
-        return self._names[start : int(self.name_end[row])].decode("utf-8", "surrogateescape")
+        return shown(self._names[start : int(self.name_end[row])])
 
     def path(self, inode: int) -> str | None:
         """Return one path of an inode, or None where it has no name."""
@@ -216,5 +217,5 @@ def _links(fs: Ext4, folders: Ints) -> list[tuple[int, int, bytes]]:
         for row, slot in enumerate(order[at : at + 2048].tolist()):
             folder = owner[slot]
             for name, inode_number in parse_entries(data[row].tobytes(), folder):
-                found.append((inode_number, folder, name.encode("utf-8", "surrogateescape")))
+                found.append((inode_number, folder, name))
     return found

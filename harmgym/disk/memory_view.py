@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harmgym.disk.names import shown
 from harmgym.disk.view import READ_LIMIT, FileKind, Stat, glob_walk
 
 MAX_LINKS = 40
@@ -59,7 +60,7 @@ class MemoryView:
             if node is None:
                 raise FileNotFoundError(f"no such file or folder: {path!r}")
             if node.kind == "link" and (follow or i < len(parts) - 1):
-                target = posixpath.join(posixpath.dirname(done), node.data.decode())
+                target = posixpath.join(posixpath.dirname(done), shown(node.data))
                 return self._resolve(posixpath.join(target, *parts[i + 1 :]), follow, depth + 1)
         return done
 
@@ -114,7 +115,7 @@ class MemoryView:
         node = self._nodes[self._resolve(path, follow=False)]
         if node.kind != "link":
             raise OSError(f"is not a link: {path!r}")
-        return node.data.decode()
+        return shown(node.data)
 
     def glob(self, pattern: str) -> list[str]:
         return glob_walk(self, pattern)

@@ -1,7 +1,8 @@
 """What every view of a guest's files offers, and what makes two views differ.
 
 A view is read-only and never asks the guest. Paths are absolute guest paths
-(``"/home/user/notes.txt"``). Symbolic links on the way are followed, as the guest would. The last
+(``"/home/user/notes.txt"``); names that are no text stand in them, and in the targets of links, as
+`harmgym.disk.names.shown` writes them. Symbolic links on the way are followed, as the guest would. The last
 part is followed by `read`, `text`, `sha256`, `size`-like content calls and `listdir`, and not by
 `exists`, `stat` and `readlink`, which speak of the entry itself.
 """
@@ -146,7 +147,7 @@ def state_of(view: DiskView, path: str) -> FileState:
     stat = view.stat(path)
     digest = None
     if stat.kind == "link":
-        digest = hashlib.sha256(view.readlink(path).encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(view.readlink(path).encode()).hexdigest()
     elif stat.kind == "file" and stat.size <= HASH_LIMIT:
         digest = view.sha256(path)
     size = 0 if stat.kind == "dir" else stat.size

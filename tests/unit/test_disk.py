@@ -22,6 +22,7 @@ from harmgym.errors import CorruptFileSystem, DiskError
 from harmgym.globs import matches
 
 PLAIN = "^has_journal,^metadata_csum,^64bit,^orphan_file,^metadata_csum_seed"
+UUID = "5a17b1e0-0000-4000-8000-000000000000"
 NEEDED = ("mke2fs", "debugfs", "qemu-img", "qemu-io")
 pytestmark = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in NEEDED),
@@ -424,7 +425,8 @@ def test_garbage_in_the_newer_disk_is_an_error_of_its_own_and_never_a_loop(
     tables = view.fs.tables.tolist()
     folder = view.fs.extents(view.lookup("/home/user/many"))[0].physical
     tree = next(e.physical for e in view.fs.tree(view.lookup("/sparse.img")) if e.logical == -1)
-    rng, outcomes = random.Random(5), set()
+    rng = random.Random(5)
+    outcomes: set[bool | str] = set()
     for block in (0, 1, tables[0], tables[0] + 1, folder, tree):
 
         def poke(file: Path, at: int = block) -> None:
@@ -651,3 +653,51 @@ def test_a_tree_that_was_replaced_by_its_copy_was_touched(
 def test_views_in_memory_tell_what_was_touched() -> None:
     found = diff(MemoryView({"/a": "1", "/b": "1"}), MemoryView({"/a": "2", "/b": "1", "/c": ""}))
     assert found.touched == {"/a"} and not found.unlisted
+
+
+def test_names_that_are_no_text_are_shown_as_text_and_found(tmp_path: Path) -> None:
+    """Raw bytes, text that looks like an escape, control characters: each is a name of its own."""
+    names = {
+        b"caf\xe9": r"caf\xe9",
+        rb"caf\xe9": r"caf\x5cxe9",
+        rb"caf\x5cxe9": r"caf\x5cx5cxe9",
+        b"two\nlines": r"two\x0alines",
+        b"red\x1b[31m": r"red\x1b[31m",
+        b"\xc2\x9b31m": r"\xc2\x9b31m",
+        b"\xed\xb3\xa9": r"\xed\xb3\xa9",
+        b"system-getty\\x2dx.slice": r"system-getty\x2dx.slice",
+        b"\xe9" * 255: r"\xe9" * 255,
+        b"n" * 255: "n" * 255,
+        "Gruß".encode(): "Gruß",
+    }
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    base, raw = tmp_path / "empty.raw", tmp_path / "names.raw"
+    form = ("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-I", "256", "-O", PLAIN)
+    same = ("-U", UUID, "-E", f"hash_seed={UUID}")
+    run(*form, *same, "-d", tree, base, "24M")
+    for name in names:
+        (Path(os.fsdecode(bytes(tree))) / os.fsdecode(name)).write_bytes(name)
+        os.symlink(name, bytes(tree) + b"/to-" + name[:200])
+    run(*form, *same, "-d", tree, raw, "24M")
+    view = open_disk([raw])
+    for name, text in names.items():
+        assert view.read(f"/{text}") == name and view.stat(f"/{text}").size == len(name)
+        assert view.exists(f"/{os.fsdecode(name)}"), "the guest's own spelling is found too"
+        assert view.index.path(view.lookup(f"/{text}").number) == f"/{text}"
+    assert view.readlink(r"/to-caf\xe9") == r"caf\xe9" and view.read(r"/to-caf\xe9") == b"caf\xe9"
+    assert set(names.values()) < set(view.listdir("/")), "each is its own key"
+    added = {change.path for change in diff(open_disk([base]), view).changes}
+    assert {f"/{text}" for text in names.values()} < added
+    assert all(path.encode() and path.isprintable() for path in added)
+
+
+def test_a_name_that_a_folder_has_twice_hides_nothing(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    def rename(file: Path) -> None:
+        file.write_bytes(file.read_bytes().replace(b"file-0040-with", b"file-0000-with"))
+
+    before, after = edit(raw=rename)
+    with pytest.raises(CorruptFileSystem, match="a name twice"):
+        diff(before, after)
