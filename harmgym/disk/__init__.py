@@ -4,13 +4,12 @@ files, `diff` what differs between two views."""
 
 from __future__ import annotations
 
-from harmgym.disk.diff import MAX_CHANGES, Difference, diff
+from harmgym.disk.diff import Difference, diff
 from harmgym.disk.ext4_view import Ext4View, open_disk
 from harmgym.disk.memory_view import MemoryView, Node
 from harmgym.disk.view import Change, ChangeKind, DiskView, FileKind, FileState, Stat
 
 __all__ = [
-    "MAX_CHANGES",
     "Change",
     "ChangeKind",
     "Difference",

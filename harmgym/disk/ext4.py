@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmgym.disk.names import shown
 from harmgym.disk.qcow2 import BLOCK, Blocks, Bytes, Chain
-from harmgym.errors import CorruptFileSystem, DiskError
+from harmgym.errors import CorruptFileSystem
 
 ROOT = 2
 INODE_SIZE = 256
@@ -28,12 +29,41 @@ PER_BLOCK = BLOCK // INODE_SIZE
 COMPAT_KNOWN = 0x0008 | 0x0010 | 0x0020  # ext_attr, resize_inode, dir_index
 INCOMPAT_NEEDED = 0x0002 | 0x0040  # filetype, extents
 INCOMPAT_KNOWN = INCOMPAT_NEEDED | 0x0200  # flex_bg
+FEATURES = {  # what has a name that explains more than its bit, by (word of the superblock, bit)
+    ("compat", 0x4): "has_journal",
+    ("incompat", 0x4): "needs_recovery",
+    ("incompat", 0x400): "ea_inode",
+    ("incompat", 0x8000): "inline_data",
+    ("incompat", 0x10000): "encrypt",
+    ("incompat", 0x20000): "casefold",
+    ("ro_compat", 0x100): "quota",
+    ("ro_compat", 0x400): "metadata_csum",
+    ("ro_compat", 0x2000): "project",
+    ("ro_compat", 0x8000): "verity",
+}
 # sparse_super, large_file, huge_file, dir_nlink, extra_isize
 RO_COMPAT_KNOWN = 0x0001 | 0x0002 | 0x0008 | 0x0020 | 0x0040
 EXTENTS_FLAG, INDEX_FLAG = 0x80000, 0x1000
 EXTENT_MAGIC, MAX_DEPTH = 0xF30A, 5
 # Bounds on what is read of one inode: a guest can write a tree that never ends.
 MAX_FOLDER_BLOCKS, MAX_EXTENTS = 16384, 200_000
+# Of the flags that `chattr` sets, those that change who may do what; the rest (no dump, no access
+# times, synchronous, ...) change how a file is stored. The last five need features that the file
+# system does not have: the kernel never writes them here.
+FLAG_WORDS = (
+    (0x10, "immutable"),
+    (0x20, "append-only"),
+    (0x800, "encrypted"),
+    (0x10_0000, "verity"),
+    (0x20_0000, "attribute inode"),
+    (0x1000_0000, "inline data"),
+    (0x4000_0000, "casefold"),
+)
+USER_ATTRIBUTE = 1
+ACCESS_LISTS = {2: "access list", 3: "default access list"}
+ATTRIBUTES = {1: "user.", 4: "trusted.", 6: "security.", 7: "system."}
+NOTE_LIMIT = 1024
+"""Bytes that a note of a program may have, such as where a download came from."""
 FORMATS = {
     0o100000: "file",
     0o040000: "dir",
@@ -111,6 +141,21 @@ class Inode(NamedTuple):
         return self.links > 0 and self.mode != 0
 
     @property
+    def device(self) -> str:
+        """The numbers of a device node as ``MAJOR:MINOR``, "" for anything else."""
+        if self.kind not in ("char", "block"):
+            return ""
+        old, new = struct.unpack_from("<II", self.raw, 40)
+        if old:
+            return f"{old >> 8 & 0xFF}:{old & 0xFF}"
+        return f"{(new & 0xFFF00) >> 8}:{(new & 0xFF) | (new >> 12 & 0xFFF00)}"
+
+    @property
+    def generation(self) -> bytes:
+        """What tells an inode from another one that had its number before it."""
+        return self.raw[100:104]
+
+    @property
     def xattr_block(self) -> int:
         low, high = (
             struct.unpack_from("<I", self.raw, 104)[0],
@@ -149,17 +194,22 @@ class Ext4:
         )
         compat, incompat, ro_compat = struct.unpack_from("<III", sb, 92)
         self.uuid = sb[104:120].hex()
+        # What says where things lie and how they are read. Left out is what a mount writes itself:
+        # counts of what is free, times, the state, where it was mounted.
+        fixed = ((0, 8), (20, 44), (72, 80), (84, 120), (236, 256), (260, 264), (336, 340))
+        self._layout = b"".join(sb[start:end] for start, end in fixed)
         strange = (compat & ~COMPAT_KNOWN, incompat & ~INCOMPAT_KNOWN, ro_compat & ~RO_COMPAT_KNOWN)
         if any(strange) or incompat & INCOMPAT_NEEDED != INCOMPAT_NEEDED:
-            raise DiskError(
+            # The disk of a snapshot was read once, so on an overlay of it the guest did this.
+            raise CorruptFileSystem(
                 f"{where}: needed ext4 with extents and filetype and no journal, checksums or "
                 f"64bit, found unknown features compat {strange[0]:#x}, incompat {strange[1]:#x} "
-                f"(of {incompat:#x}), ro_compat {strange[2]:#x}"
+                f"(of {incompat:#x}), ro_compat {strange[2]:#x}{_feature_names(*strange)}"
             )
         log_block_size = struct.unpack_from("<I", sb, 24)[0]  # of 1024 bytes
         inode_size = struct.unpack_from("<H", sb, 88)[0]
         if log_block_size != 2 or inode_size != INODE_SIZE:
-            raise DiskError(
+            raise CorruptFileSystem(
                 f"{where}: needed blocks of 4096 bytes and inodes of {INODE_SIZE} bytes"
             )
         counted = self.blocks_per_group and self.inodes_per_group
@@ -171,7 +221,7 @@ class Ext4:
     @property
     def geometry(self) -> tuple[object, ...]:
         """What must be the same for two states of one disk."""
-        return self.uuid, self.inodes, self.blocks, self.inodes_per_group, self.tables.tobytes()
+        return self._layout, self.tables.tobytes()
 
     # Inodes
     def block(self, number: int) -> bytes:
@@ -200,24 +250,47 @@ class Ext4:
             number, self.block(int(self.tables[group]) + index // PER_BLOCK)[at : at + INODE_SIZE]
         )
 
+    def inodes_of(self, numbers: Sequence[int]) -> list[Inode]:
+        """Read many inodes with few calls; returned in the order given."""
+        wanted = np.array(numbers, dtype=np.int64)
+        if len(wanted) and not (1 <= wanted.min() and wanted.max() <= self.inodes):
+            raise CorruptFileSystem(
+                f"{self.chain.files[0]}: a folder names an inode that does not exist"
+            )
+        group, index = np.divmod(wanted - 1, self.inodes_per_group)
+        blocks, row = np.unique(self.tables[group] + index // PER_BLOCK, return_inverse=True)
+        data = self.chain.read_blocks(blocks).reshape(-1, PER_BLOCK, INODE_SIZE)
+        records = data[row, index % PER_BLOCK]
+        return [
+            parse_inode(number, record.tobytes())
+            for number, record in zip(numbers, records, strict=True)
+        ]
+
     def inode_records(self, blocks: Blocks) -> tuple[Blocks, Bytes]:
         """Return numbers and records, uint8 (n, 256), of the inodes that lie in those of `blocks`
         that are inode tables.
         """
-        # With flex_bg the tables of many groups are neighbours, but not in the groups' order.
-        order = np.argsort(self.tables)
-        starts = self.tables[order]
-        slot = np.searchsorted(starts, blocks, side="right") - 1
-        inside = (slot >= 0) & (blocks - starts[slot] < self.table_blocks)
-        hits, group = blocks[inside], order[slot[inside]]
+        inside, groups = self._in_tables(blocks)
+        hits, group = blocks[inside], groups[inside]
         first = group * self.inodes_per_group + (hits - self.tables[group]) * PER_BLOCK + 1
         numbers = (first[:, None] + np.arange(PER_BLOCK)).reshape(-1)
         return numbers, self.chain.read_blocks(hits).reshape(-1, INODE_SIZE)
 
+    def in_tables(self, blocks: Blocks) -> NDArray[np.bool_]:
+        """Return which of `blocks` are inode tables."""
+        return self._in_tables(blocks)[0]
+
+    def _in_tables(self, blocks: Blocks) -> tuple[NDArray[np.bool_], Blocks]:
+        # With flex_bg the tables of many groups are neighbours, but not in the groups' order.
+        order = np.argsort(self.tables)
+        starts = self.tables[order]
+        slot = np.searchsorted(starts, blocks, side="right") - 1
+        return (slot >= 0) & (blocks - starts[slot] < self.table_blocks), order[slot]
+
     # Content
     def extents(self, inode: Inode) -> tuple[Extent, ...]:
         """Return the extents of a file's content in logical order."""
-        found = []
+        found, end = [], 0
         for n, extent in enumerate(self.tree(inode)):
             if n > MAX_EXTENTS:
                 raise CorruptFileSystem(
@@ -225,6 +298,12 @@ class Ext4:
                     "extents"
                 )
             if extent.logical >= 0:
+                # The kernel searches by halves: out of order, it would read other content than we.
+                if extent.logical < end:
+                    raise CorruptFileSystem(
+                        f"{self.chain.files[0]}: inode {inode.number} has extents out of order"
+                    )
+                end = extent.logical + extent.length
                 found.append(extent)
         return tuple(found)
 
@@ -242,7 +321,8 @@ class Ext4:
     def _extent_node(self, node: bytes, below: int, number: int) -> Iterator[Extent]:
         magic, entries, _, depth = struct.unpack_from("<HHHH", node)
         # `below` shrinks on the way down, so a tree that leads back to itself ends here.
-        if magic != EXTENT_MAGIC or entries * 12 + 12 > len(node) or depth >= below:
+        broken = depth >= below if below > MAX_DEPTH else depth != below - 1
+        if magic != EXTENT_MAGIC or entries * 12 + 12 > len(node) or broken:
             raise CorruptFileSystem(
                 f"{self.chain.files[0]}: inode {number} has a broken extent tree"
             )
@@ -352,18 +432,21 @@ class Ext4:
         return found
 
     def rights(self, inode: Inode) -> tuple[str, ...]:
-        """Return access rights beside the mode: access lists and capabilities (as digests),
-        immutable and append-only.
+        """Return what rules access beside the mode or hides beside the content: extended
+        attributes (their values as digests) and flags.
         """
-        found = [
-            word for bit, word in ((0x10, "immutable"), (0x20, "append-only")) if inode.flags & bit
-        ]
+        found = [word for bit, word in FLAG_WORDS if inode.flags & bit]
         # Attributes follow the inode's fields where they fit, under a magic number of their own.
         start = 128 + struct.unpack_from("<H", inode.raw, 128)[0]
         if start <= INODE_SIZE - 8 and inode.raw[start : start + 4] == b"\0\0\x02\xea":
             found += parse_rights(inode.raw[start + 4 :], 0)
         if inode.xattr_block:
-            found += parse_rights(self.block(inode.xattr_block), 32)
+            block = self.block(inode.xattr_block)
+            if block[:4] != b"\0\0\x02\xea":
+                raise CorruptFileSystem(
+                    f"{self.chain.files[0]}: inode {inode.number} has broken attributes"
+                )
+            found += parse_rights(block, 32)
         return tuple(sorted(found))
 
 
@@ -418,19 +501,35 @@ def parse_entries(data: bytes, folder: int) -> Iterator[tuple[bytes, int]]:
 
 
 def parse_rights(data: bytes, start: int) -> list[str]:
-    """Return the access-relevant extended attributes in `data`; their values as digests of 12 hex
-    digits.
+    """Return the extended attributes in `data`; their values as digests of 12 hex digits.
+
+    Left out are short notes that programs leave: when a journal was begun, where a download came
+    from.
     """
-    names = {2: "access list", 3: "default access list"}
     found, at = [], start
     while at + 16 <= len(data) and data[at : at + 4] != b"\0\0\0\0":
-        name_length, index, offset, _, size = struct.unpack_from("<BBHII", data, at)
-        name = names.get(index) or (
-            "capability"
-            if index == 6 and data[at + 16 : at + 16 + name_length] == b"capability"
-            else ""
-        )
-        if name:
-            found.append(f"{name} {hashlib.sha256(data[offset : offset + size]).hexdigest()[:12]}")
+        name_length, index, offset, inode, size = struct.unpack_from("<BBHII", data, at)
+        name = shown(data[at + 16 : at + 16 + name_length])
+        note = index == USER_ATTRIBUTE and (name == "crtime_usec" or name.startswith("xdg."))
+        if not note or size > NOTE_LIMIT or inode:
+            value = data[offset : offset + size]
+            where = f" in inode {inode}" if inode else ""
+            digest = hashlib.sha256(value).hexdigest()[:12]
+            found.append(f"{_attribute(index, name)}{where} {digest}")
         at += 16 + (name_length + 3) // 4 * 4
     return found
+
+
+def _attribute(index: int, name: str) -> str:
+    if (index, name) == (6, "capability"):
+        return name
+    if index in ACCESS_LISTS:
+        return ACCESS_LISTS[index]
+    return f"attribute {ATTRIBUTES.get(index, f'{index}:')}{name}"
+
+
+def _feature_names(compat: int, incompat: int, ro_compat: int) -> str:
+    """Return the names of those of these features that have one, in brackets."""
+    words = {"compat": compat, "incompat": incompat, "ro_compat": ro_compat}
+    names = [name for (word, bit), name in FEATURES.items() if words[word] & bit]
+    return f" ({', '.join(names)})" if names else ""

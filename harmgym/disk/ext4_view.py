@@ -178,8 +178,8 @@ class Ext4View:
     def glob(self, pattern: str) -> list[str]:
         return glob_walk(self, pattern)
 
-    def state(self, inode: Inode, sha256: str | None) -> FileState:
-        """Return what is compared of an inode."""
+    def state(self, inode: Inode, sha256: str | None, linked: str = "") -> FileState:
+        """Return what is compared of an inode; `linked`: see `FileState`."""
         return FileState(
             kind=self.kind(inode),
             mode=inode.mode & 0o7777,
@@ -188,6 +188,8 @@ class Ext4View:
             size=0 if inode.kind == "dir" else inode.size,
             sha256=sha256,
             rights=self.fs.rights(inode),
+            device=inode.device,
+            linked=linked,
         )
 
 

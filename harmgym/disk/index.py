@@ -57,6 +57,14 @@ class DiskIndex:
         rows = [self.owner[a:b] for a, b in set(zip(low.tolist(), high.tolist(), strict=True))]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
 
+    def owned(self, blocks: Blocks) -> NDArray[np.bool_]:
+        """Return which of `blocks` have an owner."""
+        if not len(self.start):
+            return np.zeros(len(blocks), dtype=bool)
+        slot = np.searchsorted(self.start, blocks, side="right") - 1
+        inside: NDArray[np.bool_] = (slot >= 0) & (blocks < self._end[slot])
+        return inside
+
     def links(self, inode: int) -> list[tuple[int, str]]:
         """Return (folder inode, name as `shown` writes it) for each name of an inode."""
         low, high = np.searchsorted(self.link_inode, [inode, inode + 1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -215,13 +215,21 @@ def _open_layer(path: Path) -> RawLayer | Qcow2Layer:
     return Qcow2Layer(path) if magic == MAGIC else RawLayer(path)
 
 
-def changed_blocks(before: Chain, after: Chain, chunk: int = 4096) -> Blocks:
+def changed_blocks(
+    before: Chain,
+    after: Chain,
+    chunk: int = 4096,
+    among: Callable[[Blocks], NDArray[np.bool_]] | None = None,
+) -> Blocks:
     """Return the sorted blocks whose content differs between two chains.
 
     Files at the old end of both chains are the same disk, so only what newer layers hold is read
-    and compared.
+    and compared. `among` says which blocks are asked for at all: those that were free need not be
+    read when gigabytes were written there.
     """
     blocks = _candidates(before, after)
+    if among is not None:
+        blocks = blocks[among(blocks)]
     found = []
     for i in range(0, len(blocks), chunk):
         part = blocks[i : i + chunk]

@@ -2,9 +2,9 @@
 
 A view is read-only and never asks the guest. Paths are absolute guest paths
 (``"/home/user/notes.txt"``); names that are no text stand in them, and in the targets of links, as
-`harmgym.disk.names.shown` writes them. Symbolic links on the way are followed, as the guest would. The last
-part is followed by `read`, `text`, `sha256`, `size`-like content calls and `listdir`, and not by
-`exists`, `stat` and `readlink`, which speak of the entry itself.
+`harmgym.disk.names.shown` writes them. Symbolic links on the way are followed, as the guest would.
+The last part is followed by `read`, `text`, `sha256`, `size`-like content calls and `listdir`, and
+not by `exists`, `stat` and `readlink`, which speak of the entry itself.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Stat(Record):
     inode: int
     links: int
     rights: tuple[str, ...] = ()
-    """Access rights beside the mode: access lists, capabilities, the immutable and append-only
-    flags.
+    """What rules access beside the mode, and what hides beside the content: access lists,
+    capabilities and other extended attributes, the immutable and append-only flags.
     """
 
     @property
@@ -58,7 +58,10 @@ class Stat(Record):
 
 class FileState(Record):
     """What is compared between two views; `sha256` is None for what has no content or more than
-    `HASH_LIMIT` bytes.
+    `HASH_LIMIT` bytes, and where a comparison has read its fill.
+
+    `device`: the numbers of a device node. `linked`: another path, one of the older state, that
+    names the very same file now (a hard link); "" for none.
     """
 
     kind: FileKind
@@ -68,6 +71,8 @@ class FileState(Record):
     size: int
     sha256: str | None = None
     rights: tuple[str, ...] = ()
+    device: str = ""
+    linked: str = ""
 
 
 class Change(Record):
@@ -90,18 +95,44 @@ class Change(Record):
     def sentence(self) -> str:
         """Say in a few words what changed."""
         a, b = self.after, self.before
+        linked = f", and is the same file as {a.linked}" if a and a.linked else ""
         if self.kind == "mode" and a and b:
-            rights = (
-                "" if a.rights == b.rights else f", rights {list(b.rights)} to {list(a.rights)}"
-            )
-            return f"mode {b.mode:04o} became {a.mode:04o}{rights}"
+            return _mode_sentence(b, a)
         if self.kind == "owner" and a and b:
             return f"owner {b.uid}:{b.gid} became {a.uid}:{a.gid}"
         if self.kind == "content" and a and b:
-            return f"content changed ({b.size} to {a.size} bytes)"
+            what = f"{b.size} to {a.size} bytes" if a.kind != "link" else "leads elsewhere"
+            if a.device or b.device:
+                what = f"device {b.device} to {a.device}"
+            return f"content changed ({what}){linked}"
         if self.kind == "type" and a and b:
-            return f"{b.kind} became {a.kind}"
+            return f"{b.kind} became {a.kind}{linked}"
+        if self.kind == "added":
+            return f"{_described(self.state)} was added{linked}"
         return f"{self.state.kind} was {self.kind}"
+
+
+def _mode_sentence(before: FileState, after: FileState) -> str:
+    """Say what became of mode and rights, each only where it changed."""
+    parts = []
+    if before.mode != after.mode or before.rights == after.rights:
+        parts.append(f"mode {before.mode:04o} became {after.mode:04o}")
+    gained = [word for word in after.rights if word not in before.rights]
+    lost = [word for word in before.rights if word not in after.rights]
+    parts += [f"now {word}" for word in gained] + [f"no longer {word}" for word in lost]
+    return ", ".join(parts)
+
+
+def _described(state: FileState) -> str:
+    """Name what was added, with what is out of the ordinary about it."""
+    words = [
+        word
+        for word, bits in (("setuid", 0o4000), ("setgid", 0o2000))
+        if state.kind == "file" and state.mode & bits
+    ]
+    kind = f"{state.kind} device {state.device}" if state.device else state.kind
+    rights = f" with {', '.join(state.rights)}" if state.rights else ""
+    return " ".join([*words, kind]) + rights
 
 
 @runtime_checkable
@@ -162,6 +193,10 @@ def state_of(view: DiskView, path: str) -> FileState:
     )
 
 
+def _content(state: FileState) -> tuple[object, ...]:
+    return state.size, state.sha256, state.device
+
+
 def differences(path: str, before: FileState | None, after: FileState | None) -> list[Change]:
     """Return how the entry at `path` differs. Times and the size of a folder are no difference."""
     if before is None or after is None:
@@ -175,7 +210,7 @@ def differences(path: str, before: FileState | None, after: FileState | None) ->
     kinds: list[ChangeKind] = []
     if before.kind != after.kind:
         kinds.append("type")
-    elif (before.size, before.sha256) != (after.size, after.sha256):
+    elif _content(before) != _content(after):
         kinds.append("content")
     if (before.mode, before.rights) != (after.mode, after.rights) and "link" not in (
         before.kind,

@@ -265,11 +265,22 @@ def test_a_moved_folder_takes_all_below_along(
 
 def test_a_hard_link_counts_under_each_name(edit: Callable[..., tuple[Ext4View, Ext4View]]) -> None:
     before, after = edit("set_inode_field /etc/passwd mode 0100666", "ln /etc/passwd /root-list")
-    assert by_kind(diff(before, after).changes) == {
+    changes = diff(before, after).changes
+    assert by_kind(changes) == {
         ("/etc/passwd", "mode"),
         ("/home/user/hard", "mode"),
         ("/root-list", "added"),
     }
+    added = next(change for change in changes if change.kind == "added")
+    assert added.sentence() == "file was added, and is the same file as /etc/passwd"
+
+
+def test_a_file_that_was_moved_is_no_hard_link(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    changes = diff(*edit("ln /empty /moved", "unlink /empty")).changes
+    assert by_kind(changes) == {("/empty", "removed"), ("/moved", "added")}
+    assert all(not change.state.linked for change in changes)
 
 
 def test_a_write_past_the_file_system_is_found(
@@ -294,20 +305,24 @@ def test_a_write_past_the_file_system_is_found(
 def test_access_lists_and_capabilities_are_rights(
     edit: Callable[..., tuple[Ext4View, Ext4View]],
 ) -> None:
-    """Rights beside the mode are a change of mode; other extended attributes are none."""
+    """Rights beside the mode are a change of mode; short notes of programs are none."""
     before, after = edit(
         "ea_set /home/user/run.sh security.capability cap_net_raw+ep",
-        "ea_set /big.bin user.note hello",
+        "ea_set /big.bin user.xdg.origin.url http://example.org/",
+        "ea_set /empty user.payload hello",
         "set_inode_field /etc/passwd flags 0x80010",
     )
     changes = diff(before, after).changes
     assert by_kind(changes) == {
         ("/home/user/run.sh", "mode"),
+        ("/empty", "mode"),
         ("/etc/passwd", "mode"),
         ("/home/user/hard", "mode"),
     }
-    assert changes[0].after is not None and changes[0].after.rights == ("immutable",)
-    assert "capability" in changes[-1].sentence()
+    said = {change.path: change.sentence() for change in changes}
+    assert said["/etc/passwd"] == "now immutable"
+    assert said["/home/user/run.sh"].startswith("now capability ")
+    assert said["/empty"].startswith("now attribute user.payload ")
 
 
 def test_the_index_names_owners_and_paths_and_survives_damage(
