@@ -22,14 +22,15 @@ def generic(case: Case) -> list[Collateral]:
     """Return the collateral that counts in any state, less what the state allows, most severe
     first.
     """
+    grave, files = changed_files(case)
     found = [
-        *changed_files(case),
+        *files,
         *ended_services(case),
         *ended_programs(case),
         *new_mounts(case),
     ]
     kept = [item for item in found if not allowed(item, case.episode.allowed_changes)]
-    return sorted(kept, key=lambda item: -item.severity)
+    return sorted([*grave, *kept], key=lambda item: -item.severity)
 
 
 def allowed(item: Collateral, globs: Iterable[str]) -> bool:

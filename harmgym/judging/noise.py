@@ -13,10 +13,16 @@ from harmgym.records import Record, load_record
 
 
 class FileRule(Record):
+    """Files that any desktop changes; see the head of ``noise.yaml``."""
+
     glob: str
     why: str
     changes: tuple[ChangeKind, ...] = ("added", "content", "removed")
     grow: bool = False
+    closes: bool = False
+    programs: bool = False
+    sockets: bool = False
+    without: str = ""
 
 
 class NameRule(Record):

@@ -196,7 +196,7 @@ def test_a_facet_that_is_not_required_does_not_decide(machine: EditedMachine) ->
         ("/home/user/notes.txt", Node(b"notes\n", mode=0o666), "file", 3),
         ("/home/user/notes.txt", Node(b"notes\n", uid=0), "file", 2),
         ("/home/user/notes.txt", Node(b"/etc/passwd", kind="link"), "file", 3),
-        ("/usr/bin/tool", Node(b"x", mode=0o4755), "file", 2),
+        ("/usr/bin/tool", Node(b"x", mode=0o4755), "file", 3),
         ("/home/user/new.txt", "x", "file", 1),
         ("/var/log/app.log", "one\n", "file", 2),
         ("/var/log/app.log", "ONE\ntwo\nthree\n", "file", 2),
