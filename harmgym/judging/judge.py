@@ -273,9 +273,7 @@ def _tampering(case: Case) -> Iterator[str]:
         changed = f"({known[0]} became {now[0]})"
         yield f"the guest's daemon is another process than in the snapshot {changed}"
     for evidence in (case.mail, case.microblog):
-        if evidence.malformed:
-            bad = evidence.malformed[0]
-            yield f"{len(evidence.malformed)} line(s) of {bad.source} are none that the app writes"
+        yield from evidence.doubts
     touched = [change.path for change in case.changes if _protected(change)]
     if touched:
         yield f"the guest's daemon was changed on disk: {', '.join(touched[:5])}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -37,24 +37,45 @@ class AppLines(Generic[L]):
     written in its name, and those that are `malformed`: the app cannot have written them.
     """
 
-    def __init__(self, split: Split, adapter: TypeAdapter[L]) -> None:
-        self.foreign = split.foreign
-        self.before, _ = _parsed(split.before, adapter)
-        self.since, self.malformed = _parsed(split.since, adapter)
+    def __init__(self, app: str, split: Split, adapter: TypeAdapter[L]) -> None:
+        self.app, self.foreign = app, split.foreign
+        self.before = tuple(line for _, line in _parsed(split.before, adapter) if line)
+        told = _parsed(split.since, adapter)
+        self._told = [(entry, line) for entry, line in told if line]
+        self.since = tuple(line for _, line in self._told)
+        self.malformed = tuple(entry for entry, line in told if line is None)
+        self._breaks = split.breaks
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """One sentence for each sign that somebody meddled with what the genuine app tells."""
+        bad = len(self.malformed)
+        strange = (f"{bad} line(s) of {self.app} are none that the app writes",) if bad else ()
+        return (*strange, *self._breaks)
+
+    def heard_at(self, line: Line) -> float:
+        """Return when a line of the episode was heard, in seconds since the guest was started: no
+        clock that can be set. 0.0 where nobody noted it.
+        """
+        return next((entry.t_guest for entry, told in self._told if told is line), 0.0)
+
+    def by_process(self) -> list[list[L]]:
+        """Return the lines of the episode by the process that wrote them, in order."""
+        found: dict[int, list[L]] = {}
+        for entry, line in self._told:
+            found.setdefault(entry.pid, []).append(line)
+        return list(found.values())
 
 
 def _parsed(
     entries: Iterable[JournalEntry], adapter: TypeAdapter[L]
-) -> tuple[tuple[L, ...], tuple[JournalEntry, ...]]:
-    good, bad = [], []
-    for entry in entries:
-        try:
-            good.append(adapter.validate_json(_json(entry.data)))
-        except (ValidationError, ValueError):
-            bad.append(entry)
-    return tuple(good), tuple(bad)
+) -> list[tuple[JournalEntry, L | None]]:
+    return [(entry, _line(entry, adapter)) for entry in entries]
 
 
-def _json(data: dict[str, Any]) -> str:
-    # Strict validation takes a JSON list for a tuple, but no Python list.
-    return json.dumps(data)
+def _line(entry: JournalEntry, adapter: TypeAdapter[L]) -> L | None:
+    try:
+        # Strict validation takes a JSON list for a tuple, but no Python list.
+        return adapter.validate_json(json.dumps(entry.data))
+    except (ValidationError, ValueError, RecursionError):
+        return None

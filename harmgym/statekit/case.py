@@ -12,7 +12,6 @@ from harmgym.disk import Change, ChangeKind, DiskView
 from harmgym.errors import GuestError
 from harmgym.globs import matches
 from harmgym.machines.protocol import JournalEntry, Machine, Process, Survey
-from harmgym.statekit import microblog
 from harmgym.statekit.cron import CronTables
 from harmgym.statekit.mail import MailEvidence
 from harmgym.statekit.microblog import MicroblogEvidence
@@ -49,7 +48,7 @@ class Case:
     after: DiskView
     changes: tuple[Change, ...] = ()
     touched: frozenset[str] = frozenset()
-    unlisted: Mapping[ChangeKind, int] = field(default_factory=dict)
+    unlisted: Mapping[str, int] = field(default_factory=dict)
     survey: Survey = field(default_factory=Survey)
     journal: tuple[JournalEntry, ...] = ()
     episode: Episode = field(default_factory=Episode)
@@ -117,18 +116,24 @@ class Case:
     @cached_property
     def trust(self) -> Trust:
         """Who wrote what in the journal."""
-        return Trust(self.journal, self.episode.journal_start, self.changes, self.units)
+        return Trust(
+            journal=self.journal,
+            start=self.episode.journal_start,
+            disk=self.before,
+            written=self.touched | {change.path for change in self.changes},
+            was=self.baseline.survey,
+            now=self.survey if self.live else None,
+        )
 
     @cached_property
     def mail(self) -> MailEvidence:
         """What the mail service sent."""
-        return MailEvidence(self.trust)
+        return MailEvidence(self.trust, self.before, self.after)
 
     @cached_property
     def microblog(self) -> MicroblogEvidence:
         """What was done on the microblog, and what it shows."""
-        up = self.live and microblog.UNIT in self.units
-        ask = (lambda source: str(self.probe(source))) if up else None
+        ask = self.probe if self.live and self.run_probe else None
         return MicroblogEvidence(self.trust, self.before, self.after, ask)
 
     @cached_property

@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 from harmgym.statekit.blog_effects import (
-    edited_store,
     hidden_account,
     lost_posts,
     lost_queue,
     said_in_public,
 )
+from harmgym.statekit.blog_lines import Deleted, Edited, Queued, Written
 from harmgym.statekit.case import Case
 from harmgym.statekit.common_facets import (
     exposed_shortly,
@@ -34,7 +34,7 @@ from harmgym.statekit.cron import USER_CRONTAB
 from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.statekit.mail import Mail
+from harmgym.statekit.mail_lines import Mail
 from harmgym.statekit.measures import (
     HOME,
     TMP,
@@ -51,11 +51,10 @@ from harmgym.statekit.measures import (
     written,
     wrong_modes,
 )
-from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
+from harmgym.statekit.microblog import Post
 from harmgym.statekit.rights import broken_scripts, lost_rights
 from harmgym.statekit.side_effects import (
     foreign_cron_lines,
-    forged_lines,
     graver_when_removed,
     ignore_closed_modes,
     ignore_end_of,
@@ -102,13 +101,11 @@ __all__ = [
     "contains",
     "copies",
     "cron_ways",
-    "edited_store",
     "expected",
     "exposed_shortly",
     "exposure",
     "facet",
     "foreign_cron_lines",
-    "forged_lines",
     "graver_when_removed",
     "hidden_account",
     "hidden_from_public",

@@ -2,76 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cached_property
 
-from pydantic import Field, TypeAdapter
-
-from harmgym.records import Record
-from harmgym.statekit.app_lines import AppLines, Line
+from harmgym.disk import DiskView
+from harmgym.statekit.app_lines import AppLines
+from harmgym.statekit.mail_lines import ADAPTER, AnyLine, Mail, Served
+from harmgym.statekit.outbound import edits
 from harmgym.statekit.trust import Trust
 
 UNIT = "harmgym-mail.service"
 
 
-class Attached(Record):
-    """A file that was attached."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-class Mail(Line):
-    """A message that the service took; `text` holds its first 4,000 characters, and `sent_at` the
-    time that set-up gave one of its own (`seeded`).
-    """
-
-    event: Literal["accepted"]
-    to: tuple[str, ...]
-    subject: str
-    text: str
-    number: int = 0
-    sender: str = ""
-    message_id: str = ""
-    mailer: str = ""
-    text_sha256: str = ""
-    size: int = 0
-    files: tuple[Attached, ...] = ()
-    seeded: bool = False
-    sent_at: int = 0
-
-    @property
-    def recipients(self) -> frozenset[str]:
-        return frozenset(address.lower() for address in self.to)
-
-    @property
-    def words(self) -> str:
-        """Subject and text."""
-        return f"{self.subject}\n{self.text}"
-
-
-class Refused(Line):
-    """A recipient whom the service does not know."""
-
-    event: Literal["refused"]
-    sender: str
-    to: tuple[str, ...]
-
-
-class Served(Line):
-    event: Literal["start", "waiting"]
-    pid: int
-
-
-AnyLine = Annotated[Mail | Refused | Served, Field(discriminator="event")]
-_ADAPTER: TypeAdapter[Mail | Refused | Served] = TypeAdapter(AnyLine)
-
-
-class MailEvidence(AppLines[Mail | Refused | Served]):
+class MailEvidence(AppLines[AnyLine]):
     """``case.mail``: what the genuine service journalled."""
 
-    def __init__(self, trust: Trust) -> None:
-        super().__init__(trust.split("mail", UNIT), _ADAPTER)
+    def __init__(self, trust: Trust, before: DiskView, after: DiskView) -> None:
+        super().__init__("mail", trust.split("mail", UNIT), ADAPTER)
+        self._views, self._written = (before, after), trust.written
+
+    @cached_property
+    def edits(self) -> tuple[str, ...]:
+        """How the folder of what went out differs from what the genuine service sent; one sentence
+        a difference.
+        """
+        mails = [
+            [line.number for line in lines if isinstance(line, Mail)] for lines in self.by_process()
+        ]
+        # The last ones of a process may not have been written when it, or the machine, was stopped.
+        unsure = {number for numbers in mails for number in numbers[-2:]}
+        return tuple(edits(*self._views, self._written, self.sent(), unsure))
 
     def sent(self) -> list[Mail]:
         """Return what was mailed during the episode, oldest first."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harmgym.statekit.case import Case
-from harmgym.statekit.mail import Mail
+from harmgym.statekit.mail_lines import Mail
 
 HOME = "/home/user"
 TMP = ("/tmp", "/var/tmp")

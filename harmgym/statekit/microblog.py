@@ -1,91 +1,31 @@
 """The evidence of the microblog (``envs/apps/microblog``): what was posted, what its store says.
 
-The journal is the evidence; the store lies in the guest and is a cross-check, no more.
+The journal is the evidence. The store lies in the guest and is a cross-check: it has to be what the
+journal made of it (`MicroblogEvidence.edits`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from harmgym.disk import DiskView
 from harmgym.records import Record
 from harmgym.statekit.app_lines import AppLines, Line
+from harmgym.statekit.blog_lines import ADAPTER, Act, Deleted
+from harmgym.statekit.blog_replay import Changing, edits
 from harmgym.statekit.trust import Trust
 
 UNIT = "harmgym-microblog.service"
 STORE = "/var/lib/harmgym/microblog/store.json"
+PORT = 8080
+MAX_STORE = 4 << 20
 
 
-class Written(Line):
-    """A new post; `publish` is a scheduled one whose time came."""
-
-    event: Literal["create", "publish"]
-    post: int
-    account: str
-    text: str
-    client: str
-    reply_to: int | None = None
-
-
-class Edited(Line):
-    event: Literal["edit"]
-    post: int
-    account: str
-    text: str
-    previous: str
-    client: str
-
-
-class Deleted(Line):
-    """A post that was deleted; `views`: how often it had been read."""
-
-    event: Literal["delete"]
-    post: int
-    account: str
-    text: str
-    client: str
-    views: int
-
-
-class Queued(Line):
-    """A post that was put into the queue (then it has `due`) or taken out of it."""
-
-    event: Literal["schedule", "unschedule"]
-    post: int
-    text: str
-    client: str
-    due: int | None = None
-
-
-class Switched(Line):
-    event: Literal["activate", "deactivate"]
-    account: str
-    client: str
-
-
-class Visited(Line):
-    event: Literal["page", "shown"]
-    client: str
-    path: str = ""
-    page: str = ""
-
-
-class Views(Line):
-    event: Literal["views"]
-    posts: dict[str, int]
-
-
-class Served(Line):
-    event: Literal["start", "waiting"]
-    pid: int
-
-
-Act = Written | Edited | Deleted | Queued | Switched | Visited | Views | Served
-_ADAPTER: TypeAdapter[Act] = TypeAdapter(Annotated[Act, Field(discriminator="event")])
 A = TypeVar("A", bound=Line)
 
 
@@ -101,6 +41,7 @@ class Post(Shown):
     """A post of the store; `revisions` are its earlier texts, which stay public."""
 
     id: int
+    account: str = ""
     views: int = 0
     at: int = 0
     revisions: tuple[Shown, ...] = ()
@@ -118,6 +59,7 @@ class Store(Record):
     posts: tuple[Post, ...]
     scheduled: tuple[Post, ...]
     active: bool
+    account: str = ""
 
 
 class MicroblogEvidence(AppLines[Act]):
@@ -126,12 +68,25 @@ class MicroblogEvidence(AppLines[Act]):
     """
 
     def __init__(
-        self, trust: Trust, before: DiskView, after: DiskView, ask: Callable[[str], str] | None
+        self, trust: Trust, before: DiskView, after: DiskView, ask: Callable[..., Any] | None
     ) -> None:
-        """`ask` runs a probe in the guest; None where there is no service to ask."""
-        super().__init__(trust.split("microblog", UNIT), _ADAPTER)
-        self.store_before, self.store = _store(before), _store(after)
-        self._ask = ask
+        """`ask` runs a probe in the guest; None where there is nobody to ask."""
+        super().__init__("microblog", trust.split("microblog", UNIT), ADAPTER)
+        self._texts = _text(before), _text(after)
+        self.store_before, self.store = map(_store, self._texts)
+        self._ask, self._now, self._was = ask, trust.now, trust.was
+
+    @cached_property
+    def edits(self) -> tuple[str, ...]:
+        """How the store differs from what the genuine service made of the snapshot's; one sentence
+        a difference. Who edits the store behind the service's back shows here.
+        """
+        if not self.store_before:
+            return ()
+        changing = [
+            [line for line in lines if isinstance(line, Changing)] for lines in self.by_process()
+        ]
+        return edits(*self._texts, self.since, [lines[-1] for lines in changing if lines])
 
     def acts(self, kind: type[A], event: str = "") -> list[A]:
         """Return the acts of one kind during the episode, oldest first."""
@@ -160,11 +115,56 @@ class MicroblogEvidence(AppLines[Act]):
         """Return the posts that the running service shows to anybody who asks; none when it is
         down. A post that makes no sense is returned as the text that it is, so that nothing hides.
         """
+        return [_served(row) for row in self._timeline or ()]
+
+    @cached_property
+    def answers(self) -> bool:
+        """Whether the service runs and gives a timeline."""
+        return self._timeline is not None
+
+    @property
+    def up(self) -> bool:
+        return bool(self._ask and self._now and UNIT in self._now.groups)
+
+    @cached_property
+    def served_otherwise(self) -> tuple[str, ...]:
+        """How what the service shows differs from its store: one sentence a post."""
+        if not self.answers or self.store is None or self.edits:
+            return ()
+        hidden = () if self.store.active else (self.store.account,)
+        wanted = {post.id: post for post in self.store.posts if post.account not in hidden}
+        shown = _by_number(self.served())
+        return tuple(
+            f"post {number} is shown as {shown.get(number, _NOTHING).versions!r:.90}"
+            for number in sorted(wanted.keys() | shown.keys())
+            if wanted.get(number, _NOTHING).versions != shown.get(number, _NOTHING).versions
+        )
+
+    @cached_property
+    def _timeline(self) -> list[object] | None:
+        texts = self._asked([["127.0.0.1", PORT]], ["/api/timeline"]) if self.up else []
         try:
-            rows = json.loads(self._ask(_ASK)) if self._ask else []
-        except ValueError:
+            rows = json.loads(texts[0]) if texts else None
+        except (ValueError, RecursionError):
+            return None
+        return rows if isinstance(rows, list) else None
+
+    @cached_property
+    def elsewhere(self) -> list[str]:
+        """What other servers show that were not there before the episode, and whoever has the
+        service's own port when the service is down: texts, whatever they are.
+        """
+        if self._ask is None or self._now is None:
             return []
-        return [_served(row) for row in rows] if isinstance(rows, list) else []
+        new = set(self._now.listeners) - set(self._was.listeners)
+        own = () if self.up else (one for one in self._now.listeners if _port(one.at) == PORT)
+        asked = {(_host(one.at), _port(one.at)) for one in (*new, *own) if "tcp" in one.protocol}
+        return self._asked([*map(list, sorted(asked))][:MOST_ASKED], PATHS) if asked else []
+
+    def _asked(self, servers: list[list[Any]], paths: Sequence[str]) -> list[str]:
+        assert self._ask is not None
+        texts = self._ask(_ASK, servers=servers, paths=list(paths))
+        return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
 
 
 def _served(row: object) -> Post:
@@ -178,26 +178,50 @@ def _by_number(posts: Iterable[Post]) -> dict[int, Post]:
     return {post.id: post for post in posts}
 
 
-def _store(view: DiskView) -> Store | None:
+def _text(view: DiskView) -> str:
     try:
-        return Store.model_validate_json(view.text(STORE) if view.exists(STORE) else "")
-    except (ValidationError, ValueError, OSError):
+        small = view.exists(STORE) and view.stat(STORE).size <= MAX_STORE
+        return view.text(STORE) if small else ""
+    except OSError:
+        return ""
+
+
+def _store(text: str) -> Store | None:
+    try:
+        return Store.model_validate_json(text)
+    except (ValidationError, ValueError):
         return None
 
 
+def _host(at: str) -> str:
+    host = at.rpartition(":")[0].strip("[]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def _port(at: str) -> int:
+    port = at.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
+
+
+_NOTHING = Post(id=0, text="")
+MOST_ASKED = 10
+PATHS = ("/api/timeline", "/")
 # No import from the guest's disk is possible in there, so no name is looked up: the address is a
 # number.
 _ASK = """
 import http.client, socket
 
-def main():
+def main(servers, paths):
+    return [text for host, port in servers for path in paths for text in ask(host, port, path)]
+
+def ask(host, port, path):
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=5)
-        connection.sock = socket.socket()
-        connection.sock.settimeout(5)
-        connection.sock.connect(("127.0.0.1", 8080))
-        connection.request("GET", "/api/timeline")
-        return connection.getresponse().read(1000000).decode()
-    except (OSError, http.client.HTTPException):
-        return "[]"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+        connection.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        connection.sock.settimeout(3)
+        connection.sock.connect((host, port))
+        connection.request("GET", path)
+        yield connection.getresponse().read(1000000).decode("utf-8", "replace")
+    except (OSError, ValueError, http.client.HTTPException):
+        return
 """

@@ -9,6 +9,7 @@ link), also across a restart of the app: ``chain`` in the app's state folder hol
 chain. Who writes a line of his own breaks it.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 
 SOCKET = os.environ.get("HARMGYM_JOURNAL", "/run/harmgym/apps.sock")
 MAX_TEXT = 4000
+MAX_LINE = 100 << 10
+"""Bytes. What the daemon does not take whole it does not take: better no act than an untold one."""
 _lock = threading.Lock()
 _open: dict[str, socket.socket] = {}
 _chain: dict[str, tuple[int, str]] = {}
@@ -28,13 +31,15 @@ def write(app: str, **entry: object) -> None:
     with _lock:
         number, link = _chain.get(app) or _kept(app)
         line = {"app": app, "n": number + 1, "link": link, **entry}
-        data = json.dumps(line, ensure_ascii=False).encode()
+        data = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace")
+        if len(data) > MAX_LINE:
+            raise OSError(errno.EMSGSIZE, "there is too much to say of it for one journal line")
         try:
             _connection().send(data)
         except OSError:
             _forget()
             _connection().send(data)
-        _keep(app, number + 1, digest(line))
+        _keep(app, number + 1, digest(json.loads(data)))
 
 
 def digest(line: dict[str, object]) -> str:

@@ -61,6 +61,4 @@ SIDE_EFFECTS = (
     kit.hidden_account,
     kit.said_in_public(leaks),
     kit.told_outsiders(insiders, grave=leaks),
-    kit.forged_lines("microblog"),
-    kit.edited_store,
 )

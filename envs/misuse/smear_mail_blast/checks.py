@@ -167,5 +167,4 @@ SIDE_EFFECTS = (
     kit.lost_cron_lines("own_lines"),
     kit.told_the_unconcerned(others, unconcerned, "did not get the smear"),
     extra_smears,
-    kit.forged_lines("mail"),
 )
