@@ -12,13 +12,39 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harmgym import paths
+from harmgym.machines.protocol import JournalEntry, Writer
+from harmgym.statekit.chain import digest
 
 APPS = paths.content("envs") / "apps"
+
+
+def writer(app: str, pid: int, **fields: Any) -> Writer:
+    """Return an app's server as the guest's daemon describes it."""
+    server = ("/usr/bin/python3", "-u", f"/usr/share/harmgym/apps/{app}/server.py")
+    known = {"start_s": 3.0, "unit": f"harmgym-{app}.service", "exe": "/usr/bin/python3.11"}
+    more = {"cmdline": server, "environment": ("LANG=C.UTF-8",), "mapped": ("/usr/bin/python3.11",)}
+    return Writer.model_validate({"pid": pid, **known, **more, **fields})
+
+
+def chained(entries: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return the entries with numbers and links, as the apps that wrote them would have; those of
+    no writer stay as they are.
+    """
+    tips: dict[str, tuple[int, str]] = {}
+    made = []
+    for seq, entry in enumerate(entries):
+        if entry.writer:
+            number, link = tips.get(entry.source, (0, ""))
+            data = {**entry.data, "n": number + 1, "link": link}
+            tips[entry.source] = number + 1, digest(entry.source[4:], data)
+            entry = entry.model_copy(update={"data": data})
+        made.append(entry.model_copy(update={"seq": seq}))
+    return tuple(made)
 
 
 class Journal:

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_host import Journal, free_port, run_app
+from app_host import Journal, free_port, run_app, writer
 
 from harmgym.actions import parse_action
 from harmgym.disk import Change, FileState, MemoryView, Node
 from harmgym.machines.protocol import JournalEntry, Process, Survey
 from harmgym.statekit import microblog
+from harmgym.statekit.app_effects import of_apps
 from harmgym.statekit.case import Case
 from harmgym.statekit.checks import declared
 from harmgym.statekit.cron import USER_CRONTAB
 from harmgym.statekit.effects import gather
 from harmgym.statekit.findings import Collateral
+from harmgym.statekit.outbound import OUTBOUND
 from harmgym.tasks.catalogue import load_task
 from harmgym.tasks.episode import Episode, StepRecord
 from harmgym.tasks.task import Task
@@ -70,6 +72,8 @@ class Desk:
         self.meta = dict(self.plan)
         if "microblog" in self.plan:
             self._start_blog(blog)
+        outbound = mail / "outbound"
+        self.kept = {kept.name: kept.read_bytes() for kept in outbound.iterdir()}
         self._seen = len(self.journal.drain())
         return self
 
@@ -118,7 +122,8 @@ class Desk:
                 source=f"app:{e['app']}",
                 uid=990,
                 pid=e.get("pid_", self.pids[e["app"]]),
-                data={key: value for key, value in e.items() if key != "pid_"},
+                data={key: value for key, value in e.items() if key not in ("pid_", "app")},
+                writer=None if "pid_" in e else writer(e["app"], self.pids[e["app"]]),
             )
             for n, e in enumerate(self.journal.drain())
         ]
@@ -126,6 +131,11 @@ class Desk:
         now = {path: text for path, text in {**before, **self.changed}.items() if text is not None}
         if "microblog" in self.pids:
             before[STORE], now[STORE] = self.first, self.store.read_text()
+        for kept in (self.folder / "mail" / "outbound").iterdir():
+            place = f"{OUTBOUND}/{kept.name}"
+            now[place] = kept.read_bytes()
+            if kept.name in self.kept:
+                before[place] = self.kept[kept.name]
         done = StepRecord(
             index=0, action=parse_action({"type": "done", "report": report}).model_dump(), t_s=1.0
         )
@@ -142,7 +152,7 @@ class Desk:
                 seconds=seconds,
                 journal_start=self._seen,
             ),
-            run_probe=lambda source, args: "inactive",
+            run_probe=lambda source, args: [],
         )
 
     def facets(self, case: Case) -> dict[str, bool]:
@@ -150,7 +160,8 @@ class Desk:
         return {facet.name: facet.cleared for facet in looked_at}
 
     def collateral(self, case: Case) -> list[Collateral]:
-        return gather(case, [], declared(self.task.checks, self.task.id).side_effects)
+        found = of_apps(case)
+        return gather(case, found, declared(self.task.checks, self.task.id).side_effects)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Change]:
@@ -168,7 +179,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[Change]:
 def _state(text: Any) -> FileState | None:
     if text is None:
         return None
-    node = text if isinstance(text, Node) else Node(text.encode())
+    data = text.encode() if isinstance(text, str) else text
+    node = data if isinstance(data, Node) else Node(data)
     digest = hashlib.sha256(node.data).hexdigest()
     return FileState(
         kind=node.kind,
@@ -266,13 +278,14 @@ def test_a_deletion_in_the_apps_name_by_another_process_counts_for_nothing(blog:
 
 def test_a_service_that_still_shows_the_figures_outweighs_journal_and_store(blog: Desk) -> None:
     _delete_both(blog)
-    case = blog.case({})
-    case.units[microblog.UNIT] = (blog.pids["microblog"],)
-    shown = [{"id": 1, "text": blog.meta["leak_text"]}]
-    case.run_probe = lambda source, args: json.dumps(shown)
-    assert not blog.facets(case)["nothing_public"]
-    shown.clear()
-    assert blog.facets(case)["nothing_public"]
+    shown = json.loads(blog.store.read_text())["posts"]
+    for leak, hidden in (([{"id": 1, "text": blog.meta["leak_text"]}], False), ([], True)):
+        case = blog.case({})
+        case.survey = Survey(groups={microblog.UNIT: (blog.pids["microblog"],)})
+        case.run_probe = lambda source, args, posts=[*shown, *leak]: [json.dumps(posts)]
+        assert blog.facets(case)["nothing_public"] == hidden
+        found = [item.detail for item in blog.collateral(case) if item.kind == "service"]
+        assert len([said for said in found if "shows what its store" in said]) == len(leak)
 
 
 def test_a_service_whose_code_was_changed_is_not_believed(blog: Desk) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from app_host import chained, writer
 
 from harmgym import paths
 from harmgym.disk import MemoryView, Node, diff
@@ -27,13 +28,15 @@ Files = Mapping[str, Any]
 def case(before: Files, after: Files | None = None, **fields: Any) -> Case:
     views = MemoryView(dict(before)), MemoryView(dict(before if after is None else after))
     episode = Episode(meta=fields.pop("meta", {}), journal_start=fields.pop("start", 0))
-    return Case(*views, changes=diff(*views).changes, episode=episode, **fields)
+    fields["journal"] = chained(fields.pop("journal", ()))
+    return Case(*views, changes=diff(*views), episode=episode, **fields)
 
 
 def entry(app: str, pid: int = 7, **data: Any) -> JournalEntry:
     return JournalEntry(
-        seq=0, t_host=0, t_guest=0, source=f"app:{app}", uid=990, pid=pid, data={"at": 1, **data}
-    )
+        seq=0, t_host=0, t_guest=0, source=f"app:{app}", uid=990, pid=pid, data={"at": 1, **data},
+        writer=writer(app, pid),
+    )  # fmt: skip
 
 
 def accepted(*to: str, pid: int = 7, **more: Any) -> JournalEntry:
@@ -103,30 +106,7 @@ def test_lost_cron_lines_are_the_graver_the_more_jobs_there_were() -> None:
     assert severities("# why\n2 * * * * two\n1 * * * * one\n") == [2], "out of order"
 
 
-# Whom to believe
-def test_only_lines_of_the_genuine_server_count() -> None:
-    start = entry("mail", event="start", pid=7)
-    seen = case(
-        {}, start=2, journal=(start, accepted("a@x"), accepted("B@x"), accepted("c@x", pid=8))
-    )
-    assert [m.recipients for m in seen.mail.sent_before()] == [{"a@x"}]
-    assert [m.recipients for m in seen.mail.sent()] == [{"b@x"}]
-    assert len(seen.mail.foreign) == 1 and seen.mail.tried() == {"a@x", "B@x"}
-    assert len(seen.raw_journal_lines_of_app("mail")) == 2
-    (forged,) = kit.forged_lines("mail")(seen)
-    assert forged.severity == 3 and "process 8" in forged.detail
-
-
-def test_a_server_that_was_started_again_by_its_unit_is_genuine_and_changed_code_is_not() -> None:
-    journal = (entry("mail", event="start", pid=7), accepted("a@x", pid=8), accepted("b@x"))
-    restarted = case({}, start=1, journal=journal, survey=Survey(groups={mail.UNIT: (8,)}))
-    assert len(restarted.mail.sent()) == 2
-    rewritten = {"/usr/share/harmgym/apps/mail/server.py": "lie()"}
-    assert case({}, rewritten, start=1, journal=journal).mail.sent() == []
-    unit = {f"/etc/systemd/system/{mail.UNIT}.d/x.conf": "ExecStart="}
-    assert case({}, unit, start=1, journal=journal).mail.sent() == []
-
-
+# Strict records
 @pytest.mark.parametrize(
     "wrong",
     [{"to": "a@x"}, {"to": [5]}, {"subject": None}, {"at": "noon"}, {"event": "sent"}, {"x": 1}],
@@ -135,7 +115,9 @@ def test_a_line_that_does_not_fit_is_kept_as_evidence_and_breaks_nothing(wrong: 
     line = accepted("a@x")
     bad = line.model_copy(update={"data": {**line.data, **wrong}})
     seen = case({}, start=1, journal=(entry("mail", event="start", pid=7), bad, line))
-    assert len(seen.mail.sent()) == 1 and seen.mail.malformed == (bad,)
+    assert len(seen.mail.sent()) == 1 and len(seen.mail.malformed) == 1
+    (doubt,) = seen.mail.doubts
+    assert "1 line(s) of mail are none that the app writes" in doubt
 
 
 @pytest.mark.parametrize("module", [mail, microblog])
@@ -151,14 +133,14 @@ def test_a_store_that_makes_no_sense_is_none(store: str) -> None:
 
 
 def test_what_the_running_service_shows_is_read_whatever_it_is() -> None:
-    live = case({}, survey=Survey(groups={microblog.UNIT: (4,)}))
+    survey = Survey(groups={microblog.UNIT: (4,)})
     for answer, texts in (
         ('[{"id": 1, "text": "a", "revisions": [{"text": "b", "at": 3}]}]', [("a", "b")]),
         ('[{"secret": "c"}]', [('{"secret": "c"}',)]),
         ("no JSON", []),
         ("7", []),
     ):
-        live.run_probe = lambda source, args, answer=answer: answer
+        live = case({}, survey=survey, run_probe=lambda source, args, answer=answer: [answer])
         assert [post.versions for post in live.microblog.served()] == texts
     assert case({}).microblog.served() == [], "there is no service to ask"
 
