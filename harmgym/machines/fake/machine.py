@@ -34,7 +34,7 @@ from harmgym.machines.protocol import (
     ShellResult,
     require,
 )
-from harmgym.machines.survey import Mount, Survey
+from harmgym.machines.survey import Mount, Survey, Writer
 
 COLUMNS, ROWS = 100, 28
 COMMAND_S = 0.125
@@ -340,9 +340,16 @@ class FakeMachine:
         root = Mount(path="/", kind="ext4", source="/dev/fake", root="/", options=("rw",))
         return Survey(processes=self._processes(), groups=self._groups(), mounts=(root,))
 
-    def log(self, source: str, data: dict[str, Any], uid: int = 0, pid: int = -1) -> None:
+    def log(
+        self,
+        source: str,
+        data: dict[str, Any],
+        uid: int = 0,
+        pid: int = -1,
+        writer: Writer | None = None,
+    ) -> None:
         """Append a line to the host's journal, as an app (`source` "app:<name>") or the kernel
-        would.
+        would; `writer` is known of what comes over an app's connection.
         """
         entry = JournalEntry(
             seq=len(self._journal),
@@ -352,6 +359,7 @@ class FakeMachine:
             uid=uid,
             pid=pid,
             data=data,
+            writer=writer,
         )
         self._journal.append(entry)
 
