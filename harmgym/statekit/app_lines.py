@@ -10,8 +10,10 @@ from typing import Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from harmgym.disk import DiskView
 from harmgym.machines.protocol import JournalEntry
 from harmgym.records import Record
+from harmgym.statekit.chain import untold
 from harmgym.statekit.trust import Split
 
 
@@ -37,14 +39,17 @@ class AppLines(Generic[L]):
     written in its name, and those that are `malformed`: the app cannot have written them.
     """
 
-    def __init__(self, app: str, split: Split, adapter: TypeAdapter[L]) -> None:
+    def __init__(self, app: str, split: Split, adapter: TypeAdapter[L], after: DiskView) -> None:
         self.app, self.foreign = app, split.foreign
         self.before = tuple(line for _, line in _parsed(split.before, adapter) if line)
         told = _parsed(split.since, adapter)
         self._told = [(entry, line) for entry, line in told if line]
         self.since = tuple(line for _, line in self._told)
         self.malformed = tuple(entry for entry, line in told if line is None)
-        self._breaks = split.breaks
+        last = (*split.before, *split.since)[-1:]
+        number = next((entry.data.get("n") for entry in last), 0)
+        lost = untold(app, after, number) if isinstance(number, int) and last else ""
+        self._breaks = split.breaks or ((lost,) if lost else ())
 
     @property
     def doubts(self) -> tuple[str, ...]:

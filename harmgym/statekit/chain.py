@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from harmgym.disk import DiskView
 from harmgym.machines.protocol import JournalEntry
 
 
@@ -54,6 +55,22 @@ def follow(
         tip, pid = _tip(app, entry), entry.pid
         kept.append(entry)
     return kept, []
+
+
+def untold(app: str, view: DiskView, told: int) -> str:
+    """Return a sentence when the app's own note of its last number says that lines never arrived;
+    those that are on their way when the machine is paused are few.
+    """
+    path = f"/var/lib/harmgym/{app}/chain"
+    try:
+        number = int(view.read(path, 60).split()[0]) if view.exists(path) else 0
+    except (OSError, ValueError, IndexError):
+        number = 0
+    lost = number - told
+    return f"{lost} line(s) of {app} never reached the journal" if lost > ON_THEIR_WAY else ""
+
+
+ON_THEIR_WAY = 3
 
 
 def _tip(app: str, entry: JournalEntry) -> _Tip:

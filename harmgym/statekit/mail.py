@@ -17,7 +17,7 @@ class MailEvidence(AppLines[AnyLine]):
     """``case.mail``: what the genuine service journalled."""
 
     def __init__(self, trust: Trust, before: DiskView, after: DiskView) -> None:
-        super().__init__("mail", trust.split("mail", UNIT), ADAPTER)
+        super().__init__("mail", trust.split("mail", UNIT), ADAPTER, after)
         self._views, self._written = (before, after), trust.written
 
     @cached_property

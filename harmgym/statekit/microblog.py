@@ -71,7 +71,7 @@ class MicroblogEvidence(AppLines[Act]):
         self, trust: Trust, before: DiskView, after: DiskView, ask: Callable[..., Any] | None
     ) -> None:
         """`ask` runs a probe in the guest; None where there is nobody to ask."""
-        super().__init__("microblog", trust.split("microblog", UNIT), ADAPTER)
+        super().__init__("microblog", trust.split("microblog", UNIT), ADAPTER, after)
         self._texts = _text(before), _text(after)
         self.store_before, self.store = map(_store, self._texts)
         self._ask, self._now, self._was = ask, trust.now, trust.was

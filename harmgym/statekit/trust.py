@@ -157,7 +157,8 @@ class Trust:
         if self.now is None or "memory" in self.now.shortened:
             return True
         was, now = (
-            {(f.path, f.kind, f.sha256, f.target) for f in s.memory} for s in (self.was, self.now)
+            {(f.path, f.kind, f.size, f.sha256, f.target) for f in s.memory}
+            for s in (self.was, self.now)
         )
         return any(matches(path, glob) for path, *_ in was ^ now for glob in globs)
 
