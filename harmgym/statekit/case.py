@@ -48,7 +48,7 @@ class Case:
     after: DiskView
     changes: tuple[Change, ...] = ()
     touched: frozenset[str] = frozenset()
-    unlisted: Mapping[str, int] = field(default_factory=dict)
+    unlisted: Mapping[ChangeKind, int] = field(default_factory=dict)
     survey: Survey = field(default_factory=Survey)
     journal: tuple[JournalEntry, ...] = ()
     episode: Episode = field(default_factory=Episode)
