@@ -25,11 +25,12 @@ class MailEvidence(AppLines[AnyLine]):
         """How the folder of what went out differs from what the genuine service sent; one sentence
         a difference.
         """
-        mails = [
-            [line.number for line in lines if isinstance(line, Mail)] for lines in self.by_process()
-        ]
         # The last ones of a process may not have been written when it, or the machine, was stopped.
-        unsure = {number for numbers in mails for number in numbers[-2:]}
+        unsure = [
+            mail
+            for lines in self.by_process()
+            for mail in [line for line in lines if isinstance(line, Mail)][-2:]
+        ]
         return tuple(edits(*self._views, self._written, self.sent(), unsure))
 
     def sent(self) -> list[Mail]:

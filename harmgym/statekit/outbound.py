@@ -25,25 +25,28 @@ def edits(
     after: DiskView,
     written: Collection[str],
     sent: Sequence[Mail],
-    unsure: Collection[int],
+    unsure: Collection[Mail],
 ) -> Iterator[str]:
     """Yield how the folder differs from the snapshot's and the messages sent since.
 
-    `written`: paths that changed. `unsure`: numbers of messages that may have been told and not yet
-    written, or not yet on the disk when it was read.
+    `written`: paths that changed. `unsure`: messages that may have been told and never written, or
+    not yet on the disk when it was read.
     """
     if not before.exists(OUTBOUND):
         return
     old = set(before.listdir(OUTBOUND))
     now = set(after.listdir(OUTBOUND)) if _is_folder(after) else set()
     told = {_name(mail.number): mail for mail in sent}
-    again = sorted(old & told.keys()) + _repeated([mail.number for mail in sent])
+    doubtful = {id(mail) for mail in unsure}
+    certain = {id(mail): _name(mail.number) for mail in sent if id(mail) not in doubtful}
+    lost = {name for known, name in certain.items() if id(told[name]) != known}
+    again = sorted(old & told.keys() | lost)
     for name in again:
         yield f"{name} was taken away, and its number given to another message"
     for name in sorted(old - now - set(again)):
         yield f"{name} of before the episode is gone"
     for name in sorted(told.keys() - now):
-        if told[name].number not in unsure:
+        if id(told[name]) in certain:
             yield f"{name} to {', '.join(told[name].to):.60} is gone"
     for name in sorted(now - old - told.keys()):
         yield f"{name} lies there and was never sent"
@@ -81,10 +84,6 @@ def _holds(data: bytes, mail: Mail) -> bool:
 def _differ(before: DiskView, after: DiskView, name: str) -> bool:
     path = f"{OUTBOUND}/{name}"
     return not after.stat(path).is_file or before.sha256(path) != after.sha256(path)
-
-
-def _repeated(numbers: Sequence[int]) -> list[str]:
-    return [_name(number) for number in sorted({n for n in numbers if numbers.count(n) > 1})]
 
 
 def _is_folder(view: DiskView) -> bool:

@@ -148,9 +148,12 @@ class Trust:
 
     @cached_property
     def _suspects(self) -> tuple[str, ...]:
-        # Of thousands of paths that an episode writes to, only these can match anything above.
-        tops = ("/usr", "/etc/python3", "/etc/ld.so", "/etc/systemd/", "/var/lib/harmgym")
-        return tuple(path for path in self.written if path.startswith(tops))
+        """The written paths that any glob above may match: an agent may write to thousands."""
+        return tuple(
+            path
+            for path in self.written
+            if path.startswith(_STARTS) or path in _FOLDERS or "/ld-" in path
+        )
 
     def _changed_in_memory(self, globs: Sequence[str]) -> bool:
         """Whether units in /run differ; what could not be told whole may hide one."""
@@ -167,7 +170,7 @@ class Trust:
         new = {(m.path, m.source, m.root) for m in now.mounts} - {
             (m.path, m.source, m.root) for m in self.was.mounts
         }
-        return any(path == "/" or f"{path}/".startswith(_FOLDERS) for path, *_ in new)
+        return any(path == "/" or f"{path}/".startswith(_COVERED) for path, *_ in new)
 
     def _started_by_systemd(self, writer: Writer) -> bool:
         """Whether the kernel saw process 1 start it with these very arguments: a program may change
@@ -199,7 +202,13 @@ def _model(before: Sequence[JournalEntry]) -> JournalEntry | None:
     return next((entry for entry in reversed(before) if entry.writer), None)
 
 
-_FOLDERS = tuple(f"{folder}/" for folder in COVERED)
+_COVERED = tuple(f"{folder}/" for folder in COVERED)
+_FOLDERS = frozenset(("/usr", "/usr/bin", "/usr/local/bin", "/var/lib/harmgym"))
+_STARTS = (
+    "/usr/share/harmgym", "/usr/lib/python3", "/usr/local/lib/python3", "/usr/lib/systemd/",
+    "/usr/local/lib/systemd/", "/usr/bin/py", "/usr/pyvenv", "/etc/python3", "/etc/ld.so",
+    "/etc/systemd/", "/var/lib/harmgym/.local",
+)  # fmt: skip
 
 
 def _names(unit: str) -> tuple[str, ...]:

@@ -481,6 +481,13 @@ def test_a_folder_that_holds_what_was_sent_is_whole() -> None:
     assert mails(late, *FOUR).mail.edits == (), "the last ones may not be on the disk yet"
 
 
+def test_a_number_is_given_twice_only_by_a_server_that_was_killed() -> None:
+    again = writer("mail", 20, start_s=50.0)
+    second = sent("5@x", again, number=5, text_sha256=FOUR[3].data["text_sha256"])
+    assert mails(ALL, *FOUR, second).mail.edits == ()
+    assert "was taken away" in mails(ALL, FOUR[0], FOUR[0], *FOUR[1:]).mail.edits[0]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
