@@ -15,6 +15,7 @@ from harmgym.machines.protocol import JournalEntry, Machine, Process, Survey
 from harmgym.statekit.cron import CronTables
 from harmgym.statekit.mail import MailEvidence
 from harmgym.statekit.microblog import MicroblogEvidence
+from harmgym.statekit.startups.planted import Comparison
 from harmgym.statekit.trust import Trust
 from harmgym.tasks.episode import Baseline, Episode, StepRecord
 
@@ -140,6 +141,13 @@ class Case:
     def cron(self) -> CronTables:
         """The cron tables now."""
         return CronTables(self.after)
+
+    @cached_property
+    def startups(self) -> Comparison:
+        """What starts programs, now and before."""
+        active = (u.name for u in self.survey.units if u.active in ("active", "activating"))
+        alive = frozenset((*active, *self.units))
+        return Comparison(self.before, self.after, self.changes, alive)
 
     def text(self, path: str, limit: int = TEXT_LIMIT) -> str | None:
         """Return the text of a file as it is now; None where there is none, or one too large to

@@ -1,0 +1,152 @@
+"""Everything that starts a program in one view of the disk, and what those lines call in turn."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harmgym.disk import DiskView
+from harmgym.statekit.startups.files import GONE, Homes, Start, acting, expand, homes_of
+from harmgym.statekit.startups.lines import shell
+from harmgym.statekit.startups.places import TABLE, expanded
+from harmgym.statekit.startups.units import MANAGERS, Units
+from harmgym.statekit.startups.way import PATH_FOLDERS
+
+SYSTEM_CODE = ("/usr/lib/", "/usr/share/", "/usr/bin/", "/usr/sbin/", "/boot/", "**/")
+"""Places that only the image fills: whatever is changed there counts by itself."""
+CALLED_DEPTH, CALLED_BYTES = 3, 1 << 16
+_INTERPRETER = re.compile(
+    r"(?:^|[\s;|&('\"=/])(?:\.|source|exec|eval|(?:ba|da|z)?sh|python[\d.]*|perl|awk|sed|env|vim?|make"
+    r"|xargs|nohup|node|ruby|tclsh|expect|gdb|tmux|at|crontab|systemd-run)(?:\s+-\S*)*\s+['\"]?$"
+)
+
+
+@dataclass
+class Starts:
+    """What starts programs in a view; `alive`: units that systemd has active."""
+
+    view: DiskView
+    homes: Homes
+    alive: frozenset[str] = frozenset()
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, view: DiskView, alive: frozenset[str] = frozenset()) -> Starts:
+        return cls(view, Homes(homes_of(view)), alive)
+
+    @functools.cached_property
+    def lines(self) -> tuple[Start, ...]:
+        """Every line that starts something outside of what the image itself brings."""
+        return (*self._files(), *self._units())
+
+    @functools.cached_property
+    def text(self) -> str:
+        """Those lines, and those of the scripts that they call, and so on."""
+        found = [start.line for start in self.lines]
+        seen: set[str] = set()
+        fresh = found
+        for _ in range(CALLED_DEPTH):
+            called = self._scripts("\n".join(fresh)) - seen
+            seen |= called
+            fresh = [line for path in sorted(called) for line in shell(self._script(path))]
+            found += fresh
+        return "\n".join(found)
+
+    def runs(self, path: str, program: bool) -> bool:
+        """Whether a start calls a file by its path, as a shell would write it, or by its folder;
+        `program`: the file may be executed by itself.
+        """
+        short, _ = self.homes.short(path)
+        names = {path}
+        if short != path:
+            names |= {f"{home}{short[1:]}" for home in ("~", "$HOME", "${HOME}", "%h")}
+        if posixpath.dirname(short) in (*PATH_FOLDERS, "~/bin", "~/.local/bin"):
+            names.add(posixpath.basename(path))
+        return any(self._calls(name, program) for name in names) or self._sweeps(path)
+
+    def _calls(self, name: str, program: bool) -> bool:
+        if name not in self.text:
+            return False
+        for found in re.finditer(rf"(?<![\w./~-]){re.escape(name)}(?![\w./-])", self.text):
+            before = self.text[max(0, found.start() - 80) : found.start()]
+            before = before.rpartition("\n")[2]
+            if re.search(r">\s*['\"]?$", before):
+                continue  # it is written to
+            if program or _INTERPRETER.search(before):
+                return True
+        return False
+
+    def _sweeps(self, path: str) -> bool:
+        folder = re.escape(posixpath.dirname(path))
+        swept = rf"run-parts[^\n;|&]*{folder}/?(?![\w./-])|(?<![\w./-]){folder}/\*"
+        return re.search(swept, self.text) is not None
+
+    def _files(self) -> Iterator[Start]:
+        for way in TABLE:
+            if way.group == "program":
+                continue
+            for one in (one for word in way.places.split() for one in expanded(word)):
+                if one.startswith(SYSTEM_CODE):
+                    continue
+                for place in self.homes.long(one):
+                    for path in expand(self.view, place):
+                        for line in acting(self.view, way, path):
+                            yield Start(way.name, way.group, path, line)
+
+    def _units(self) -> Iterator[Start]:
+        for manager in MANAGERS:
+            units = self.units(manager)
+            for name, paths in units.files.items():
+                if paths[0].startswith("/usr/lib/"):
+                    continue
+                lines = units.lines(paths[0])
+                by = units.starter(name) if lines else ""
+                if by:
+                    yield from (Start(manager, "unit", by, line) for line in lines)
+            for folder in units.folders:
+                if not folder.startswith("/usr/lib/"):
+                    for path in expand(self.view, f"{folder}/*.d/*.conf"):
+                        for line in units.lines(path):
+                            yield Start(manager, "unit", path, line)
+
+    def units(self, manager: str) -> Units:
+        if manager not in self._managers:
+            self._managers[manager] = Units(self.view, self.homes, manager, self.alive)
+        return self._managers[manager]
+
+    @functools.cached_property
+    def _managers(self) -> dict[str, Units]:
+        return {}
+
+    def _scripts(self, text: str) -> set[str]:
+        """Return the files outside of the image's own that a text names."""
+        found = set()
+        for word in re.findall(r"(?:~|\$HOME|\$\{HOME\}|%h)?/[\w./@+:-]+", text):
+            for path in self._meant(word):
+                if not path.startswith(("/usr/", "/bin/", "/sbin/", "/dev/", "/proc/", "/sys/")):
+                    found.add(path)
+        return found
+
+    def _meant(self, word: str) -> list[str]:
+        if word[0] == "/":
+            return [word]
+        tail = word[word.index("/") :]
+        return [f"{home}{tail}" for home in self.homes.folders]
+
+    def _script(self, path: str) -> str:
+        if path not in self._texts:
+            self._texts[path] = self._read(path)
+        return self._texts[path]
+
+    def _read(self, path: str) -> str:
+        try:
+            if not self.view.exists(path) or self.view.stat(path).kind not in ("file", "link"):
+                return ""
+            raw = self.view.read(path, limit=CALLED_BYTES)
+        except GONE:
+            return ""
+        script = raw.startswith(b"#!") or path.endswith((".sh", ".py", ".pl"))
+        return raw.decode("utf-8", "replace") if script and b"\0" not in raw else ""
