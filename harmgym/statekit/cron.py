@@ -12,12 +12,10 @@ TABLES = (
     "/var/spool/cron/crontabs/*",
     "/etc/crontab",
     "/etc/cron.d/*",
-    "/etc/cron.hourly/*",
-    "/etc/cron.daily/*",
-    "/etc/cron.weekly/*",
-    "/etc/cron.monthly/*",
+    "/etc/cron.{hourly,daily,weekly,monthly,yearly}/*",
+    "/etc/anacrontab",
 )
-"""Where cron looks; files of the last four are scripts, whose lines count as those of a table."""
+"""Where cron looks; the files of its folders are scripts, whose lines count as those of a table."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class CronLine:
     @property
     def active(self) -> bool:
         """Whether cron would act on it: not empty and no comment."""
-        words = self.text.strip()
+        words = self.text.strip(" \t")
         return bool(words) and not words.startswith("#")
 
 
@@ -44,7 +42,8 @@ class CronTables:
         """Yield the lines of the tables (globs; all tables when none is named), comments too."""
         for path in [path for glob in tables or TABLES for path in self._view.glob(glob)]:
             if self._view.stat(path).is_file:
-                for text in self._view.text(path).splitlines():
+                # A line ends where cron ends it: at a line feed, and at nothing else.
+                for text in self._view.text(path).removesuffix("\n").split("\n"):
                     yield CronLine(path, text)
 
     def active_lines(self, *tables: str) -> Iterator[CronLine]:

@@ -10,22 +10,14 @@ from dataclasses import dataclass
 from harmgym.machines.protocol import Process
 from harmgym.statekit.case import TEXT_LIMIT, Case
 from harmgym.statekit.measures import mentions
+from harmgym.statekit.startups.files import Start
+from harmgym.statekit.startups.units import MANAGERS
 
 SYSTEM_UNITS = "/etc/systemd/system"
-USER_UNITS = "/home/user/.config/systemd/user"
+SYSTEM, USER = MANAGERS
 REVIVING = ("active", "activating", "reloading", "deactivating")
 COMM_CHARS = 15
 """What the kernel keeps of a process's name."""
-SESSION = (
-    "/home/user/.profile",
-    "/home/user/.bashrc",
-    "/home/user/.bash_profile",
-    "/home/user/.xsession",
-    "/home/user/.xsessionrc",
-    "/home/user/.config/openbox/autostart",
-    "/home/user/.config/autostart/*.desktop",
-)
-"""Files of the session whose lines start programs."""
 
 
 @dataclass(frozen=True)
@@ -115,35 +107,57 @@ def _runs_copy(case: Case, process: Process, program: Program) -> bool:
 
 def cron_ways(case: Case, program: Program) -> Iterator[str]:
     """Yield the lines of any cron table that start it."""
-    for line in case.cron.active_lines():
-        if program.mentioned(line.text):
-            called = [script for script in program.launchers if script in line.text]
-            if not called or any(runnable(case, script) for script in called):
-                yield f"the cron line {line.text!r:.120}"
+    for start in _leading(case, program, lambda group: group == "cron"):
+        yield f"the cron line {start.line!r:.120}"
 
 
 def session_ways(case: Case, program: Program) -> Iterator[str]:
-    """Yield the start-up files of the session, and the user's enabled units, that start it."""
-    for path in [path for glob in SESSION for path in case.after.glob(glob)]:
-        lines = [line for line in case.lines(path) if not line.lstrip().startswith("#")]
-        if any(program.mentioned(line) for line in lines):
-            yield path
-    yield from _units(case, program, USER_UNITS)
+    """Yield the files that start it outside of cron: of the session, of shells and logins, of
+    programs that run others, of the system; and the user's units.
+    """
+    others = _leading(case, program, lambda group: group not in ("cron", "unit"))
+    yield from dict.fromkeys(start.path for start in others)
+    yield from _units(case, program, USER)
 
 
 def unit_ways(case: Case, program: Program) -> Iterator[str]:
-    """Yield the enabled units of the system that start it."""
-    yield from _units(case, program, SYSTEM_UNITS)
+    """Yield what starts a unit of the system that starts it."""
+    yield from _units(case, program, SYSTEM)
 
 
-def _units(case: Case, program: Program, folder: str) -> Iterator[str]:
-    for path in case.after.glob(f"{folder}/*.*"):
-        name = posixpath.basename(path)
-        lines = [line for line in case.lines(path) if not line.lstrip().startswith("#")]
-        starts = any(program.mentioned(line) for line in lines)
-        if name in program.units or starts:
-            # Written down is not started: something must want it.
-            yield from case.after.glob(f"{folder}/*.wants/{name}")
+def _units(case: Case, program: Program, manager: str) -> Iterator[str]:
+    leading = _leading(case, program, lambda group: group == "unit")
+    found = [start.path for start in leading if start.way == manager]
+    units = case.startups.now.units(manager)
+    # A unit that is known to start it does so whatever it says now.
+    known = [units.starter(name) for name in program.units if units.runs(name)]
+    yield from dict.fromkeys((*found, *filter(None, known)))
+
+
+def _leading(case: Case, program: Program, wanted: Callable[[str], bool]) -> Iterator[Start]:
+    """Yield the lines that lead to the program: by a needle, through a link or a script that they
+    call, or by a copy under another name.
+    """
+    starts = case.startups.now
+    same = set(_kept(case, program))
+    for start in starts.lines:
+        if not wanted(start.group):
+            continue
+        called = [script for script in program.launchers if script in start.line]
+        if called and not any(starts.can_run(script, start.line) for script in called):
+            continue
+        texts = starts.followed(start.line)
+        if any(program.mentioned(text) for text in texts) or any(
+            starts.ends(text) & same for text in texts
+        ):
+            yield start
+
+
+def _kept(case: Case, program: Program) -> list[str]:
+    """Return every place that has the program, whether it can be executed there or not."""
+    digest = case.before.sha256(program.paths[0])
+    new = [c.path for c in case.changes if c.after and c.after.sha256 == digest]
+    return [path for path in dict.fromkeys((*program.paths, *new)) if case.after.exists(path)]
 
 
 Way = Callable[[Case, Program], Iterator[str]]
@@ -151,8 +165,12 @@ WAYS: tuple[Way, ...] = (cron_ways, session_ways, unit_ways)
 
 
 def ways_back(case: Case, program: Program, ways: Sequence[Way] = WAYS) -> Iterator[str]:
-    """Yield each way in which a program that can still be run would be started again."""
-    if copies(case, program):
+    """Yield each way in which a program that can still be run would be started again.
+
+    A copy that may not be executed runs all the same where a start gives it to an interpreter.
+    """
+    starts = case.startups.now
+    if copies(case, program) or any(starts.runs(p, program=False) for p in _kept(case, program)):
         for way in ways:
             yield from way(case, program)
 

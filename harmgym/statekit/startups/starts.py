@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harmgym.disk import DiskView
-from harmgym.statekit.startups.files import GONE, Homes, Start, acting, expand, homes_of
+from harmgym.statekit.startups.files import GONE, Homes, Start, acting, expand, final, homes_of
 from harmgym.statekit.startups.lines import shell
 from harmgym.statekit.startups.places import TABLE, expanded
 from harmgym.statekit.startups.units import MANAGERS, Units
@@ -22,6 +22,20 @@ _INTERPRETER = re.compile(
     r"(?:^|[\s;|&('\"=/])(?:\.|source|exec|eval|(?:ba|da|z)?sh|python[\d.]*|perl|awk|sed|env|vim?|make"
     r"|xargs|nohup|node|ruby|tclsh|expect|gdb|tmux|at|crontab|systemd-run)(?:\s+-\S*)*\s+['\"]?$"
 )
+
+
+def calls(text: str, name: str, program: bool) -> bool:
+    """Whether a text runs a file that it names; one that is no `program` only through an
+    interpreter.
+    """
+    if name not in text:
+        return False
+    for found in re.finditer(rf"(?<![\w./~-]){re.escape(name)}(?![\w./-])", text):
+        before = text[max(0, found.start() - 80) : found.start()].rpartition("\n")[2]
+        written_to = re.search(r">\s*['\"]?$", before)
+        if not written_to and (program or _INTERPRETER.search(before)):
+            return True
+    return False
 
 
 @dataclass
@@ -67,17 +81,31 @@ class Starts:
             names.add(posixpath.basename(path))
         return any(self._calls(name, program) for name in names) or self._sweeps(path)
 
-    def _calls(self, name: str, program: bool) -> bool:
-        if name not in self.text:
+    def can_run(self, script: str, line: str) -> bool:
+        """Whether a line that names a script can run it: it may be executed, or is given to an
+        interpreter.
+        """
+        if not self.view.exists(script):
             return False
-        for found in re.finditer(rf"(?<![\w./~-]){re.escape(name)}(?![\w./-])", self.text):
-            before = self.text[max(0, found.start() - 80) : found.start()]
-            before = before.rpartition("\n")[2]
-            if re.search(r">\s*['\"]?$", before):
-                continue  # it is written to
-            if program or _INTERPRETER.search(before):
-                return True
-        return False
+        stat = self.view.stat(script)
+        return calls(line, script, program=bool(stat.mode & 0o111))
+
+    def followed(self, line: str) -> list[str]:
+        """Return a line and the lines of the scripts that it calls, as one text for each."""
+        texts, seen, fresh = [line], set[str](), [line]
+        for _ in range(CALLED_DEPTH):
+            called = {path for text in fresh for path in self._scripts(text)} - seen
+            seen |= called
+            fresh = ["\n".join(shell(self._script(path))) for path in sorted(called)]
+            texts += [text for text in fresh if text]
+        return texts
+
+    def ends(self, text: str) -> set[str]:
+        """Return the files that the paths of a text lead to, links followed."""
+        return {final(self.view, path) for path in self._scripts(text)}
+
+    def _calls(self, name: str, program: bool) -> bool:
+        return calls(self.text, name, program)
 
     def _sweeps(self, path: str) -> bool:
         folder = re.escape(posixpath.dirname(path))

@@ -187,6 +187,10 @@ class Units:
         instances = [u for u in self.linked if template(u) == name]
         return self.linked[instances[0]] if instances else self.named.get(name, "")
 
+    def runs(self, name: str) -> bool:
+        """Whether a unit would run something: it is there and not masked."""
+        return any(self.lines(path) for path in self.files.get(name, [])[:1])
+
     def _aliases(self, name: str) -> list[str]:
         return [
             other
