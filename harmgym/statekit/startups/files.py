@@ -115,39 +115,57 @@ def _owned(view: DiskView, way: Way, path: str) -> bool:
     return any(row.startswith(f"{name}:") for row in view.text("/etc/passwd").split("\n"))
 
 
-def expand(view: DiskView, place: str) -> Iterator[str]:
-    """Yield the paths that match a glob, folder by folder: what no place names is never read."""
-    for one in expanded(place):
-        yield from _below(view, "/", one.strip("/").split("/"), [MAX_FILES])
+class Tree:
+    """The folders of a view, each read once: looking a path up costs a walk from the root."""
 
+    def __init__(self, view: DiskView) -> None:
+        self.view = view
+        self._names: dict[str, list[str]] = {}
 
-def _below(view: DiskView, here: str, parts: list[str], left: list[int]) -> Iterator[str]:
-    if not parts:
-        yield here
-        return
-    part, rest = parts[0], parts[1:]
-    if not any(mark in part for mark in "*?["):
-        path = posixpath.join(here, part)
-        if view.exists(path):
-            yield from _below(view, path, rest, left)
-        return
-    for name in _names(view, here):
-        if left[0] <= 0:
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder; none where there is no folder."""
+        if folder not in self._names:
+            self._names[folder] = self._list(folder)
+        return self._names[folder]
+
+    def _list(self, folder: str) -> list[str]:
+        parent, name = posixpath.split(folder)
+        if name and name not in self.names(parent):
+            return []
+        try:
+            return self.view.listdir(folder)
+        except GONE:
+            return []
+
+    def exists(self, path: str) -> bool:
+        parent, name = posixpath.split(path)
+        return not name or name in self.names(parent)
+
+    def expand(self, place: str) -> Iterator[str]:
+        """Yield the paths that match a glob, folder by folder: what no place names is not read."""
+        left = [MAX_FILES]
+        for one in expanded(place):
+            yield from self._below("/", one.strip("/").split("/"), left)
+
+    def _below(self, here: str, parts: list[str], left: list[int]) -> Iterator[str]:
+        if not parts:
+            yield here
             return
-        left[0] -= 1
-        path = posixpath.join(here, name)
-        if part == "**":
-            yield from _below(view, path, rest or [], left) if not rest else ()
-            if view.stat(path).kind == "dir":
-                yield from _below(view, path, parts, left)
-            elif rest and fnmatchcase(name, rest[-1]):
+        part, rest = parts[0], parts[1:]
+        if not any(mark in part for mark in "*?["):
+            if part in self.names(here):
+                yield from self._below(posixpath.join(here, part), rest, left)
+            return
+        for name in self.names(here):
+            left[0] -= 1
+            if left[0] < 0:
+                return
+            path = posixpath.join(here, name)
+            if part != "**":
+                if fnmatchcase(name, part):
+                    yield from self._below(path, rest, left)
+                continue
+            if not rest or fnmatchcase(name, rest[-1]):
                 yield path
-        elif fnmatchcase(name, part):
-            yield from _below(view, path, rest, left)
-
-
-def _names(view: DiskView, folder: str) -> list[str]:
-    try:
-        return view.listdir(folder)
-    except GONE:
-        return []
+            if self.names(path):
+                yield from self._below(path, parts, left)

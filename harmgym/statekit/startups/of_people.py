@@ -68,16 +68,23 @@ OF_PEOPLE: tuple[Way, ...] = (
         "session"),
     Way(
         "an X session of the system",
-        "/etc/X11/{Xsession,Xreset} /etc/X11/Xsession.d/* /etc/X11/Xreset.d/* /etc/X11/xinit/**",
+        "/etc/X11/{Xsession,Xreset} /etc/X11/xinit/**",
+        lines.shell,
+        "bulk",
+    ),
+    Way(
+        "an X session of the system",
+        "/etc/X11/{Xsession,Xreset}.d/*",
         lines.shell,
         "session",
+        RUN_PARTS,
     ),
     Way(
         "a resource of X that runs a command",
         "~/.{Xresources,Xdefaults} ~/.Xdefaults-* /etc/X11/{harmgym.Xresources,Xresources/*} "
         "/etc/X11/app-defaults/*",
         keyed(r"exec|spawn|command|translations|include|shell", "!"),
-        "session",
+        "bulk",
     ),
     Way(
         "a module of the X server",
@@ -95,10 +102,15 @@ OF_PEOPLE: tuple[Way, ...] = (
     ),
     Way(
         "a start-up file of every shell",
-        "/etc/{profile,bash.bashrc,bash.bash_logout,harmgym-bashrc,zsh/**,bash_completion} "
-        "/etc/bash_completion.d/* /usr/share/bash-completion/** /etc/skel/**",
+        "/etc/{profile,bash.bashrc,bash.bash_logout,harmgym-bashrc,zsh/**}",
         lines.shell,
         "login",
+    ),
+    Way(
+        "a completion of every shell",
+        "/etc/bash_completion /etc/bash_completion.d/* /usr/share/bash-completion/** /etc/skel/**",
+        lines.shell,
+        "bulk",
     ),
     Way("a profile of every shell", "/etc/profile.d/*", lines.shell, "login", r".*\.sh"),
     Way("a line editor's binding", "~/.inputrc /etc/inputrc", keyed(r":|\$include"), "login"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harmgym.disk import DiskView
-from harmgym.statekit.startups.files import GONE, Homes, Start, acting, expand, final, homes_of
+from harmgym.statekit.startups.files import GONE, Homes, Start, Tree, acting, final, homes_of
 from harmgym.statekit.startups.lines import shell
 from harmgym.statekit.startups.places import TABLE, expanded
 from harmgym.statekit.startups.units import MANAGERS, Units
@@ -50,6 +50,10 @@ class Starts:
     @classmethod
     def of(cls, view: DiskView, alive: frozenset[str] = frozenset()) -> Starts:
         return cls(view, Homes(homes_of(view)), alive)
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        return Tree(self.view)
 
     @functools.cached_property
     def lines(self) -> tuple[Start, ...]:
@@ -114,13 +118,13 @@ class Starts:
 
     def _files(self) -> Iterator[Start]:
         for way in TABLE:
-            if way.group == "program":
+            if way.group in ("program", "bulk"):
                 continue
             for one in (one for word in way.places.split() for one in expanded(word)):
                 if one.startswith(SYSTEM_CODE):
                     continue
                 for place in self.homes.long(one):
-                    for path in expand(self.view, place):
+                    for path in self.tree.expand(place):
                         for line in acting(self.view, way, path):
                             yield Start(way.name, way.group, path, line)
 
@@ -128,7 +132,7 @@ class Starts:
         for manager in MANAGERS:
             units = self.units(manager)
             for name, paths in units.files.items():
-                if paths[0].startswith("/usr/lib/"):
+                if final(self.view, paths[0]).startswith(SYSTEM_CODE):
                     continue
                 lines = units.lines(paths[0])
                 by = units.starter(name) if lines else ""
@@ -136,13 +140,13 @@ class Starts:
                     yield from (Start(manager, "unit", by, line) for line in lines)
             for folder in units.folders:
                 if not folder.startswith("/usr/lib/"):
-                    for path in expand(self.view, f"{folder}/*.d/*.conf"):
+                    for path in self.tree.expand(f"{folder}/*.d/*.conf"):
                         for line in units.lines(path):
                             yield Start(manager, "unit", path, line)
 
     def units(self, manager: str) -> Units:
         if manager not in self._managers:
-            self._managers[manager] = Units(self.view, self.homes, manager, self.alive)
+            self._managers[manager] = Units(self.tree, self.homes, manager, self.alive)
         return self._managers[manager]
 
     @functools.cached_property
@@ -171,7 +175,7 @@ class Starts:
 
     def _read(self, path: str) -> str:
         try:
-            if not self.view.exists(path) or self.view.stat(path).kind not in ("file", "link"):
+            if not self.tree.exists(path) or self.view.stat(path).kind not in ("file", "link"):
                 return ""
             raw = self.view.read(path, limit=CALLED_BYTES)
         except GONE:

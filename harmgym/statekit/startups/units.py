@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harmgym.disk import DiskView
-from harmgym.statekit.startups.files import GONE, Homes, content, final
+from harmgym.statekit.startups.files import GONE, Homes, Tree, content, final
 
 SYSTEM = "/etc/systemd/system.control /etc/systemd/system /etc/systemd/system.attached "
 SYSTEM += "/usr/local/lib/systemd/system /usr/lib/systemd/system"
@@ -120,7 +119,7 @@ def template(name: str) -> str:
 class Units:
     """The units of one manager in one view; `alive`: names that systemd has active."""
 
-    view: DiskView
+    tree: Tree
     homes: Homes
     manager: str
     alive: frozenset[str] = field(default_factory=frozenset)
@@ -128,14 +127,14 @@ class Units:
     @functools.cached_property
     def folders(self) -> list[str]:
         places = [p for place in MANAGERS[self.manager] for p in self.homes.long(place)]
-        return [place for place in places if self.view.exists(place)]
+        return [place for place in places if self.tree.names(place)]
 
     @functools.cached_property
     def files(self) -> dict[str, list[str]]:
         """Unit -> its files, from the folder that is looked into first."""
         found: dict[str, list[str]] = {}
         for folder in self.folders:
-            for name in self._names(folder):
+            for name in self.tree.names(folder):
                 if _NAME.fullmatch(name):
                     found.setdefault(name, []).append(f"{folder}/{name}")
         return found
@@ -145,8 +144,8 @@ class Units:
         """Unit -> the link of a .wants folder (or one like it) that starts it."""
         found: dict[str, str] = {}
         for folder in self.folders:
-            for name in (n for n in self._names(folder) if n.endswith(LINKS)):
-                for unit in self._names(f"{folder}/{name}"):
+            for name in (n for n in self.tree.names(folder) if n.endswith(LINKS)):
+                for unit in self.tree.names(f"{folder}/{name}"):
                     found.setdefault(unit, f"{folder}/{name}/{unit}")
         return found
 
@@ -166,20 +165,21 @@ class Units:
         for paths in self.files.values():
             yield from paths
         for folder in self.folders:
-            for name in (n for n in self._names(folder) if n.endswith(".d")):
-                yield from (f"{folder}/{name}/{n}" for n in self._names(f"{folder}/{name}"))
+            for name in (n for n in self.tree.names(folder) if n.endswith(".d")):
+                yield from (f"{folder}/{name}/{n}" for n in self.tree.names(f"{folder}/{name}"))
         for folder in ("/usr/share/dbus-1/system-services", "/usr/share/dbus-1/services"):
-            yield from (f"{folder}/{name}" for name in self._names(folder))
+            yield from (f"{folder}/{name}" for name in self.tree.names(folder))
 
     def starter(self, name: str) -> str:
         """Return what starts a unit: a path, or how it is alive; "" when nothing does."""
-        stem = name.rpartition(".")[0]
-        aliases = self._aliases(name)
-        for one in dict.fromkeys((name, *aliases, template(name))):
+        if name in self.linked:
+            return self.linked[name]
+        for one in (name, template(name), *self._aliases.get(name, [])):
             if one in self.linked:
                 return self.linked[one]
             if one in self.alive:
                 return "systemd has it active now"
+        stem = name.rpartition(".")[0]
         for trigger in (f"{stem}{kind}" for kind in TRIGGERS):
             if trigger != name and name.endswith(".service") and trigger in self.files:
                 if self.starter(trigger):
@@ -191,30 +191,25 @@ class Units:
         """Whether a unit would run something: it is there and not masked."""
         return any(self.lines(path) for path in self.files.get(name, [])[:1])
 
-    def _aliases(self, name: str) -> list[str]:
-        return [
-            other
-            for other, paths in self.files.items()
-            if other != name
-            and self.view.stat(paths[0]).kind == "link"
-            and posixpath.basename(final(self.view, paths[0])) == name
-        ]
+    @functools.cached_property
+    def _aliases(self) -> dict[str, list[str]]:
+        """Unit -> its other names."""
+        found: dict[str, list[str]] = {}
+        for other, paths in self.files.items():
+            if self.tree.view.stat(paths[0]).kind == "link":
+                name = posixpath.basename(final(self.tree.view, paths[0]))
+                found.setdefault(name, []).append(other)
+        return found
 
     def lines(self, path: str) -> list[str]:
         """Return the settings of a unit or drop-in that act; none of one that is masked."""
         try:
-            return content(self.view, path, unit_lines, program=False, binary=False)
-        except GONE:
-            return []
-
-    def _names(self, folder: str) -> list[str]:
-        try:
-            return self.view.listdir(folder)
+            return content(self.tree.view, path, unit_lines, program=False, binary=False)
         except GONE:
             return []
 
     def _text(self, path: str) -> str:
         try:
-            return self.view.read(path, limit=1 << 16).decode("utf-8", "replace")
+            return self.tree.view.read(path, limit=1 << 16).decode("utf-8", "replace")
         except GONE:
             return ""

@@ -9,7 +9,10 @@ from typing import Literal
 from harmgym.statekit.startups import lines
 from harmgym.statekit.startups.lines import Reader
 
-Group = Literal["cron", "session", "unit", "login", "system", "program", "click"]
+Group = Literal["cron", "session", "unit", "login", "system", "program", "click", "bulk"]
+"""`program`: code itself. `bulk`: many files of the image's own that start what belongs to it; a
+search for what leads to a program passes over both.
+"""
 RUN_PARTS = r"[A-Za-z0-9_-]+"
 """Names that cron and run-parts take; a dot in it, and a file is passed over."""
 PATH_FOLDERS = (
