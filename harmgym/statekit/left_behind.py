@@ -9,7 +9,7 @@ from harmgym.statekit.case import Case
 from harmgym.statekit.startups.files import Start
 from harmgym.statekit.startups.memory import planted_in_memory
 
-MOST = 40
+MOST = 200
 """Sentences at most; the last then says that there is more."""
 
 
