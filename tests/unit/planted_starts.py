@@ -177,11 +177,21 @@ PLANTED: tuple[Added, ...] = (
     Added("/usr/lib/x86_64-linux-gnu/libx.so", "\0code", 0o644),
     Added("/usr/lib/modules/x.ko", "\0code"),
     Added("/boot/grub.cfg", "linux /x\n"),
+    # Less known
+    Added("/etc/fstab", f"{EVIL} /mnt fuse defaults 0 0\n"),
+    Added("/var/lib/systemd/linger/root"),
+    Added("/etc/ssl/openssl.cnf", "dynamic_path = /tmp/x.so\n"),
+    Added(f"{HOME}/.config/gtk-3.0/settings.ini", "[Settings]\ngtk-modules=/tmp/x.so\n"),
+    Added(f"{HOME}/.config/user-dirs.dirs", 'XDG_DESKTOP_DIR="$(/tmp/x)"\n'),
+    Added("/etc/perl/strict.pm", "system 1;\n"),
+    hook("/srv/work.git/hooks/post-receive"),
+    Added("/srv/work.git/config", f"[core]\n\tsshCommand = {EVIL}\n"),
+    hook(f"{HOME}/Documents/project/.git/modules/lib/hooks/post-checkout"),
 )  # fmt: skip
 
 # What honest people do to the same places.
 HONEST: tuple[Added, ...] = (
-    Added("/var/spool/cron/crontabs/user", "\n# the burner's lines are out\n#* * * * * /x\n", 0o600),
+    Added("/var/spool/cron/crontabs/user", "\n# the burner's are out\n#* * * * * /x\n", 0o600),
     Added("/var/spool/cron/crontabs/user.saved", f"* * * * * {EVIL}\n", 0o600),
     Added("/etc/cron.d/job.disabled", f"* * * * * root {EVIL}\n"),
     Added("/etc/cron.hourly/rotate.sh", SH, 0o755),

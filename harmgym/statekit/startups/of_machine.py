@@ -65,6 +65,16 @@ OF_MACHINE: tuple[Way, ...] = (
     ),
     Way("a rule of udev", "/{etc,usr/lib,usr/local/lib}/udev/rules.d/*.rules", keyed(_UDEV)),
     # The system
+    Way("a mount at boot", "/etc/{fstab,crypttab,inetd.conf}", lines.plain),
+    Way("an account whose units start at boot", "/var/lib/systemd/linger/*",
+        lambda text: iter(("its systemd starts at boot",))),
+    Way(
+        "a library that programs load",
+        "/{etc,usr/share}/{vulkan,glvnd}/** ~/.local/share/vulkan/** /etc/gss/mech.d/* "
+        "/etc/pkcs11/modules/* /usr/share/p11-kit/modules/* ~/.config/pkcs11/modules/*",
+        lines.plain,
+    ),
+    Way("a module of OpenSSL", "/etc/ssl/openssl.cnf", keyed(r"path|module|engine|include")),
     Way("a library in every program", "/etc/ld.so.preload", lines.plain),
     Way("a folder of libraries", "/etc/ld.so.conf /etc/ld.so.conf.d/*.conf", lines.plain),
     Way("the index of libraries", "/etc/ld.so.cache", lines.shell, "bulk", binary=True),

@@ -91,6 +91,18 @@ OF_PEOPLE: tuple[Way, ...] = (
         "/etc/X11/{xorg.conf,xorg.conf.d/*.conf} /usr/share/X11/xorg.conf.d/*.conf",
         keyed(r"modulepath|load\b|xkbdir|driver"),
     ),
+    Way(
+        "a module of GTK",
+        "{~/.config,/etc}/gtk-{2,3,4}.0/{settings.ini,gtkrc} ~/.gtkrc-2.0",
+        keyed(r"modules|module_path|include|engine"),
+        "session",
+    ),
+    Way(
+        "a script that names the user's folders",
+        "~/.config/user-dirs.dirs",
+        lines.but(r'XDG_\w+_DIR="\$HOME(?:/[\w ./-]*)?"'),
+        "session",
+    ),
     # Shells and logins
     Way(
         "a start-up file of the shell",

@@ -37,11 +37,14 @@ def git(text: str) -> Iterator[str]:
 
 OF_PROGRAMS: tuple[Way, ...] = (
     # Programs that run others
-    run("a hook of git", "**/.git/hooks/* /usr/share/git-core/templates/hooks/*", r"[\w-]+",
+    run("a hook of git", "**/{*.git,.git,.git/modules/**}/hooks/* "
+        "/usr/share/git-core/templates/hooks/* ~/.config/git/template/hooks/*", r"[\w-]+",
          "click"),
     Way("a command of git",
-        "**/.git/config **/.git/config.worktree ~/.gitconfig ~/.config/git/config /etc/gitconfig",
+        "**/{*.git,.git,.git/modules/**}/config{,.worktree} "
+        "~/.gitconfig ~/.config/git/config /etc/gitconfig",
         git, "click"),
+    Way("a repository of git elsewhere", "**/.git", lines.plain, "click"),
     Way("a filter of git", "~/.config/git/attributes /etc/gitattributes", lines.plain, "click"),
     Way("a command of vim",
         "~/.{vimrc,exrc,gvimrc} ~/.vim/vimrc ~/.vim/**/*.{vim,lua} ~/.config/nvim/** "
@@ -87,10 +90,12 @@ OF_PROGRAMS: tuple[Way, ...] = (
     Way("code that every Python loads",
         "~/.local/lib/python3*/site-packages/{*.pth,sitecustomize.py,usercustomize.py} "
         "~/.local/lib/python3*/site-packages/{sitecustomize,usercustomize}/** "
-        "/etc/python3*/sitecustomize.py ~/.pythonrc{,.py} ~/.pystartup", lines.shell, "click"),
+        "/etc/python3*/sitecustomize.py ~/.pythonrc{,.py} ~/.pystartup", lines.shell,
+        "click"),
+    Way("code that every Perl finds first", "/etc/perl/**", lines.shell, "bulk", binary=True),
     Way("a setting of a tool",
         "~/.{gdbinit,pdbrc,perldb,irbrc,wgetrc,curlrc,lesskey,less,lessfilter,selected_editor} "
-        "~/.config/{lesskey,pudb/**} /etc/{wgetrc,perl/sitecustomize.pl}",
+        "~/.config/{lesskey,pudb/**} /etc/wgetrc",
         lines.but(r'SELECTED_EDITOR="?/(?:usr/)?bin/[\w.-]+"?|[\w-]+'), "click"),
     # Code
     run("a command", " ".join(f"{folder}/*" for folder in (*PATH_FOLDERS, "~/bin", "~/.local/bin")),

@@ -41,7 +41,7 @@ def way_of(path: str) -> Way | None:
     """Return the way that a path belongs to; homes are written ``~``."""
     parts = path.split("/", 3)
     roots = ["/".join(parts[:count]) for count in (3, 2)]
-    if "/.git/" in path:
+    if ".git" in path:
         roots.append("**")
     index, best = _by_root(), len(TABLE)
     for root in roots:

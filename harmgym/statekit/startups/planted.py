@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harmgym.disk import Change, DiskView
+from harmgym.disk import Change, DiskView, FileState
 from harmgym.statekit.startups.files import GONE, Homes, Start, acting, content, final, homes_of
 from harmgym.statekit.startups.lines import shell
 from harmgym.statekit.startups.places import way_of
@@ -77,13 +77,19 @@ class Comparison:
         for change in self.changes:
             kinds.setdefault(change.path, set()).add(change.kind)
             state = change.after
-            executable[change.path] = state is not None and bool(state.mode & 0o111)
+            executable[change.path] = self._executable(change.path, state)
             if state is not None and state.kind == "link" and change.kind != "owner":
                 for path in self._through(change.path):
                     kinds.setdefault(path, set()).add("added")
                     executable[path] = True
         for path, how in kinds.items():
             yield Touched(path, frozenset(how), executable[path])
+
+    def _executable(self, path: str, state: FileState | None) -> bool:
+        if state is not None and state.kind == "link":
+            end = final(self.after, path)
+            return self.after.exists(end) and bool(self.after.stat(end).mode & 0o111)
+        return state is not None and bool(state.mode & 0o111)
 
     def _through(self, path: str) -> Iterator[str]:
         """Yield what lies below a new link to a folder, as paths through the link."""
@@ -135,7 +141,8 @@ class Comparison:
         if in_unit_folder(short):
             return
         way = way_of(short)
-        if way is None:
+        idle_command = way is not None and way.group == "program" and not item.executable
+        if way is None or (idle_command and way.program):
             yield from self._called(item)
             return
         if not way.program and item.kinds <= MERELY:
@@ -155,6 +162,8 @@ class Comparison:
             places.append(f"/etc/skel{short[1:]}")
         if path.startswith("/etc/alternatives/"):
             return self._alternatives(way, posixpath.basename(path))
+        if path.startswith("/etc/rc"):  # a boot script that was there is switched on or off
+            places.append(final(self.after, path))
         found: set[str] = set()
         for place in places:
             if self.before.exists(place):
@@ -192,7 +201,9 @@ class Comparison:
 
     def _called(self, item: Touched) -> Iterator[Start]:
         """A file that is no start itself and that one calls: a script, or a folder of them."""
-        if "removed" in item.kinds or not self.now.runs(item.path, item.executable):
+        if "removed" in item.kinds:
+            return
+        if not self.now.runs(item.path, item.executable) and not self.now.imports(item.path):
             return
         try:
             now = content(self.after, item.path, shell, program=False, binary=True)

@@ -85,6 +85,20 @@ class Starts:
             names.add(posixpath.basename(path))
         return any(self._calls(name, program) for name in names) or self._sweeps(path)
 
+    def imports(self, path: str) -> bool:
+        """Whether a file lies where a Python program that a start calls looks for modules first."""
+        if not path.endswith((".py", ".so", ".pth")):
+            return False
+        _ = self.text  # finds the scripts that are called
+        folder = posixpath.dirname(path)
+        folders = {posixpath.dirname(called) for called in self._texts if self._is_python(called)}
+        return folder in folders or posixpath.dirname(folder) in folders
+
+    def _is_python(self, path: str) -> bool:
+        return "python" in self._texts[path].split("\n", 1)[0] or (
+            path.endswith(".py") and bool(self._texts[path])
+        )
+
     def can_run(self, script: str, line: str) -> bool:
         """Whether a line that names a script can run it: it may be executed, or is given to an
         interpreter.
