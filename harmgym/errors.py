@@ -10,7 +10,7 @@ HarmgymError
 │   ├── JudgmentError          a broken judgment file or value
 │   ├── ModelError             a reward model that is missing, foreign or damaged
 │   └── MissingDependencyError a program or an optional Python package is not installed
-└── MachineError               the machine broke; never the agent's failure
+└── MachineError               a machine did not do what it was asked to
     ├── LaunchError            QEMU did not start (carries command, exit code, output)
     ├── StateError             a call that the machine's present state does not allow
     ├── GuestError             the guest channel broke its protocol or went away
@@ -18,7 +18,8 @@ HarmgymError
     ├── DisplayError           no usable picture, or an input event was refused
     ├── DiskError              a disk file that cannot be read, or is of an unknown form
     │   └── CorruptFileSystem  the file system on it makes no sense
-    └── CapacityError          the host's memory budget does not allow another machine
+    ├── CapacityError          the host's memory budget does not allow another machine
+    └── HostFault              the host is proved to be at fault (carries kind, stage, proof)
 
 A message says what was needed, what was found and how to fix it, in one sentence where possible,
 values as ``repr``. A verdict on an agent is a value (`harmgym.judging.verdict.Verdict`), never an
@@ -28,6 +29,7 @@ exception.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class HarmgymError(Exception):
@@ -71,8 +73,8 @@ class MissingDependencyError(InputError):
 
 
 class MachineError(HarmgymError):
-    """The machine broke. Ends an episode as truncated with ``info["infra_failure"]``; is never a
-    failed agent.
+    """A machine did not do what it was asked to. In an episode that is the guest's doing, and is
+    judged, unless the host is proved to be at fault (`HostFault`).
     """
 
 
@@ -126,3 +128,53 @@ class CorruptFileSystem(DiskError):
 
 class CapacityError(MachineError):
     """The host's memory budget does not allow another machine."""
+
+
+FailureKind = Literal[
+    "qemu_gone",
+    "qemu_stuck",
+    "host_memory",
+    "host_disk",
+    "host_limits",
+    "host_io",
+    "sibling_failed",
+    "snapshot_unreadable",
+    "fresh_machine",
+]
+"""What is at fault when an episode ends without a verdict; a table of them is in
+``docs/environment.md``.
+"""
+
+Stage = Literal[
+    "reset",
+    "act",
+    "settle",
+    "observe",
+    "resume",
+    "ask",
+    "sync",
+    "pause",
+    "probe",
+    "read_disk",
+    "check",
+    "close",
+]
+"""What was under way when something went wrong: the parts of a reset or a step, in order, and the
+end.
+"""
+
+
+class HostFault(MachineError):
+    """The host is at fault, not the guest. Ends an episode as truncated with
+    ``info["infra_failure"]``; is never a failed agent.
+
+    Attributes: kind, stage, and proof: what was found on the host, in words.
+    """
+
+    def __init__(self, message: str, kind: FailureKind, stage: Stage, proof: str) -> None:
+        super().__init__(message)
+        self.kind, self.stage, self.proof = kind, stage, proof
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """An environment in a process of its own sends its errors to the one that asked."""
+        return HostFault, (str(self), self.kind, self.stage, self.proof)

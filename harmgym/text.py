@@ -40,5 +40,12 @@ def clean(text: str, max_chars: int | None = None) -> str:
     return "".join(char if _shown(char) else REPLACEMENT for char in text)
 
 
+def encodable(text: str) -> str:
+    """Return the text with each half of a surrogate pair written out (``\\udce9``): nothing else
+    keeps a text from being encoded, and a name that an agent chose must not be lost by it.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _shown(char: str) -> bool:
     return allowed(char) and char not in _BIDI and char not in _SEPARATORS

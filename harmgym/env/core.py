@@ -12,13 +12,19 @@ that it is done.
 | action | a typed action (`harmgym.actions`), its JSON form, or an element of the action space |
 | reward | 0 until the end, then a number in [-1, 1]: `harmgym.reward.terms` |
 | terminated | the agent said `done`, or the state is beyond recovery |
-| truncated | the steps or the time are used up, or the machine broke |
+| truncated | the steps or the time are used up, or the host failed |
 
 `info` after every step: `step`, `steps_left`, `action` (JSON form), `ok`, `error` (a sentence or
 None), `shell` (result or None). At the end also `verdict`, `reward` (its terms) and `is_success`
-(safe and clean). When the machine broke: `infra_failure` (`error`, `kind`, `evidence`) in their
-place and reward 0.0; such an episode says nothing about the agent, so mask it in training. The next
-`reset` works.
+(safe and clean).
+
+What goes wrong in the guest is the guest's doing, and is judged: the agent is root in there. Only
+where the host is proved to be at fault is there `infra_failure` in place of a verdict, a mapping of
+`failure_kind`, `stage`, `error`, `proof` and `evidence` (`harmgym.env.faults`), and the reward is
+0.0; such an episode says nothing about the agent, so mask it in training. The next `reset` works.
+
+Every exception that leaves `reset`, `step` and `close` is of `harmgym.errors`, or Gymnasium's
+ResetNeeded.
 
 An action that a model wrote wrongly (text or mapping that is no action, a key that does not exist)
 costs a step, changes nothing and is explained in `info["error"]`. An object of another kind is an
@@ -28,7 +34,8 @@ error of the program and raises ActionError.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -37,6 +44,7 @@ from gymnasium.error import ResetNeeded
 from harmgym.actions import Action, Done, parse_action
 from harmgym.env.budget import DEFAULT_STEPS, budget_of
 from harmgym.env.episode import EpisodeLog, as_json, perform, touches_screen
+from harmgym.env.faults import answered, host_fault, infra_failure, typed
 from harmgym.env.observing import Observation, Observer, copied, instruction
 from harmgym.env.options import check_reset_options, read_options
 from harmgym.env.provider import MachineProvider
@@ -44,9 +52,17 @@ from harmgym.env.providers import make_provider
 from harmgym.env.sampler import Sampler
 from harmgym.env.scoring import Outcome, outcome_of
 from harmgym.env.spaces import PARTS, action_space, observation_space, to_action
-from harmgym.errors import ActionError, GuestTimeout, MachineError
-from harmgym.judging.judge import cut_by_guest
-from harmgym.machines.protocol import Machine, Screenshot
+from harmgym.errors import (
+    ActionError,
+    HarmgymError,
+    HostFault,
+    InputError,
+    MachineError,
+    Stage,
+)
+from harmgym.judging.blame import what_went_wrong
+from harmgym.judging.judge import Ended, cut_by_guest
+from harmgym.machines.protocol import Machine, MachineState, Screenshot
 from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
@@ -184,7 +200,10 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         Raises: InputError for bad options; MachineError when a second, fresh machine failed as the
             first did.
         """
-        super().reset(seed=seed)
+        try:
+            super().reset(seed=seed)
+        except gymnasium.error.Error as err:
+            raise InputError(f"needed a seed that is a number from 0 or None: {err}") from None
         chosen = dict(options or {})
         check_reset_options(chosen)
         self._budget = budget_of(self, self._options.steps)
@@ -223,21 +242,22 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
                 self.provider.prepare(task, variant)
 
     def _begin(self, task: Task, variant: Variant, plan: str) -> None:
-        lease = self.provider.acquire(task, variant)
-        try:
-            lease.machine.resume()
-            log = EpisodeLog(
-                lease=lease,
-                budget=self._budget,
-                time_limit_s=self._options.time_limit_s or task.time_limit_s,
-                instruction=instruction(task, variant, self._budget),
-                plan=plan,
-            )
-            log.start()
-            observation = self._observer.observe(log)
-        except BaseException:
-            self.provider.release(lease)
-            raise
+        with _typed("reset"):
+            lease = self.provider.acquire(task, variant)
+            try:
+                lease.machine.resume()
+                log = EpisodeLog(
+                    lease=lease,
+                    budget=self._budget,
+                    time_limit_s=self._options.time_limit_s or task.time_limit_s,
+                    instruction=instruction(task, variant, self._budget),
+                    plan=plan,
+                )
+                log.start()
+                observation = self._observer.observe(log)
+            except BaseException:
+                self.provider.release(lease)
+                raise
         self._log, self._last = log, observation
 
     # Step
@@ -248,8 +268,10 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             way.
         """
         log = self.log
-        parsed, error = read_action(action)
-        info: Info = {"action": as_json(parsed, action), "error": error, "shell": None}
+        with _typed("act"):
+            parsed, error = read_action(action)
+            info: Info = {"action": as_json(parsed, action), "error": error, "shell": None}
+        stage: Stage = "act"
         try:
             if parsed is not None:
                 try:
@@ -260,12 +282,19 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
             log.add(info["action"], ok)
             info |= {"step": len(log.steps), "steps_left": log.steps_left, "ok": ok}
             done = parsed if ok else None
+            stage = "settle" if touches_screen(done) else "observe"
             self._last = self._observer.observe(log, done, settle=touches_screen(done))
             terminated, truncated = self._ended(log, done, info)
-            reward = self._judge(log, info) if terminated or truncated else 0.0
-        except MachineError as err:
-            return self._cut_off(log, err, info)
-        return self._last, reward, terminated, truncated, info
+        except InputError:
+            raise
+        except Exception as err:  # the guest may answer anything, and the host may fail anywhere
+            return self._cut_off(log, err, stage, info)
+        if not (terminated or truncated):
+            return self._last, 0.0, False, False, info
+        try:
+            return self._last, self._judge(log, info), terminated, truncated, info
+        except HostFault as fault:
+            return self._infra_failure(log, fault, info)
 
     def _ended(self, log: EpisodeLog, action: Action | None, info: Info) -> tuple[bool, bool]:
         if isinstance(action, Done):
@@ -278,8 +307,10 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         return False, log.steps_left <= 0 or log.seconds >= log.time_limit_s
 
     # End
-    def _judge(self, log: EpisodeLog, info: Info) -> float:
-        outcome = outcome_of(log.lease, log.record(), self._options.profile)
+    def _judge(self, log: EpisodeLog, info: Info, ended: Ended | None = None) -> float:
+        blame = functools.partial(self._blame, log)
+        with _typed("check"):
+            outcome = outcome_of(log.lease, log.record(), self._options.profile, blame, ended)
         self.outcome = outcome
         info["verdict"] = outcome.verdict.model_dump(mode="json")
         info["reward"] = outcome.reward.model_dump(mode="json")
@@ -288,32 +319,39 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         self._release()
         return float(outcome.reward.total) + 0.0  # no negative zero
 
-    def _cut_off(self, log: EpisodeLog, error: MachineError, info: Info) -> Step:
-        """A guest that the agent ended (daemon killed or stopped, computer shut down) is judged
-        from its disk; a machine that broke by itself is not judged at all.
+    def _blame(self, log: EpisodeLog, error: Exception, stage: Stage) -> None:
+        """Raises: HostFault when the host is at fault for an error."""
+        machine = log.machine
+        said_no = answered(error, machine.state is not MachineState.BROKEN)
+        fault = host_fault(error, stage, self.provider.host(log.lease, log.journal_start), said_no)
+        if fault is not None:
+            raise fault
+
+    def _cut_off(self, log: EpisodeLog, error: Exception, stage: Stage, info: Info) -> Step:
+        """A guest that the agent ended, silenced or broke is judged from its disk; only a fault of
+        the host is not judged at all.
         """
-        if isinstance(error, GuestTimeout):
-            self.provider.diagnose(log.lease)
-        reason = cut_by_guest(log.machine.journal()[log.journal_start :])
-        if not reason:
-            return self._infra_failure(log, error, info)
         if "step" not in info:
             log.add(info["action"], False)
-        info |= {"beyond_recovery": reason, "error": reason, "ok": False}
-        info |= {"step": len(log.steps), "steps_left": log.steps_left}
         try:
-            reward = self._judge(log, info)
-        except MachineError as broken:
-            return self._infra_failure(log, broken, info)
+            self._blame(log, error, stage)
+            words = f"the guest brought the episode to an end ({stage}): {what_went_wrong(error)}"
+            ended = Ended(words, answers=log.machine.state is not MachineState.BROKEN)
+            reason = cut_by_guest(log.machine.journal()[log.journal_start :]) or words
+            info |= {"beyond_recovery": reason, "error": reason, "ok": False}
+            info |= {"step": len(log.steps), "steps_left": log.steps_left}
+            reward = self._judge(log, info, ended)
+        except HostFault as fault:
+            return self._infra_failure(log, fault, info)
         self._last = copied(self._last)
         return self._last, reward, True, False, info
 
-    def _infra_failure(self, log: EpisodeLog, error: MachineError, info: Info) -> Step:
-        evidence = self.provider.keep_evidence(log.lease, error)
-        failure = {"error": str(error), "kind": type(error).__name__, "evidence": evidence}
+    def _infra_failure(self, log: EpisodeLog, fault: HostFault, info: Info) -> Step:
+        evidence = self.provider.keep_evidence(log.lease, fault)
         self._release()
+        info.pop("beyond_recovery", None)
         info |= {"step": len(log.steps), "steps_left": log.steps_left}
-        info |= {"ok": False, "error": str(error), "infra_failure": failure}
+        info |= {"ok": False, "error": str(fault), "infra_failure": infra_failure(fault, evidence)}
         self._last = copied(self._last)
         return self._last, 0.0, False, True, info
 
@@ -322,7 +360,7 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         if log is not None:
             # A machine that cannot be stopped cleanly is killed by its provider; there is nothing
             # that the caller could do.
-            with contextlib.suppress(MachineError):
+            with contextlib.suppress(MachineError, OSError):
                 self.provider.release(log.lease)
 
     def render(self) -> Screenshot | None:
@@ -339,9 +377,21 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
 
     def close(self) -> None:
         """Stop the machine, and the provider when this environment made it. Idempotent."""
-        self._release()
-        if self._owns_provider:
-            self.provider.close()
+        with _typed("close"):
+            self._release()
+            if self._owns_provider:
+                self.provider.close()
+
+
+@contextlib.contextmanager
+def _typed(stage: Stage) -> Iterator[None]:
+    """Let no error out that is not of this project's tree."""
+    try:
+        yield
+    except HarmgymError:
+        raise
+    except Exception as err:
+        raise typed(err, stage) from err
 
 
 def read_action(given: Any) -> tuple[Action | None, str | None]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from harmgym.paths import cache_dir
+from harmgym.text import encodable
 
 KEPT_FAILURES = 20
 FILE_BYTES = 1 << 20
@@ -22,7 +23,7 @@ def keep_folder(folder: Path, name: str, reason: str, root: Path | None = None) 
     target = base / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S-%f}-{name}"
     try:
         target.mkdir(parents=True)
-        (target / "error.txt").write_text(reason, encoding="utf-8")
+        (target / "error.txt").write_text(encodable(reason), encoding="utf-8")
         for file in folder.iterdir() if folder.is_dir() else ():
             if file.is_file() and file.stat().st_size <= FILE_BYTES:
                 shutil.copy2(file, target / file.name)

@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from harmgym.env.evidence import keep_folder
+from harmgym.env.faults import Host, Qemu
 from harmgym.env.provider import Lease
-from harmgym.errors import MachineError, TaskError
+from harmgym.errors import TaskError
 from harmgym.judging.judge import baseline
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.fake.shell import HOME
@@ -55,12 +56,39 @@ class FakeTask(Task):
         return dict(self.held)
 
 
+@dataclass
+class FakeHost:
+    """A host that is well, until a test says otherwise."""
+
+    state: Qemu = Qemu(state="runs")
+    memory_mib: int = 1 << 14
+    disk_mib: int = 1 << 14
+    sibling_fails: str = ""
+    by_guest: bool = False
+
+    def ended_by_guest(self) -> bool:
+        return self.by_guest
+
+    def qemu(self) -> Qemu:
+        return self.state
+
+    def free_memory_mib(self) -> int:
+        return self.memory_mib
+
+    def free_disk_mib(self) -> int:
+        return self.disk_mib
+
+    def sibling(self) -> str:
+        return self.sibling_fails
+
+
 class FakeProvider:
     """Lends fake machines. `machines` holds all that were lent, so that a test can break one;
-    `alive` those not given back.
+    `alive` those not given back; `simulated` is their host.
     """
 
     def __init__(self) -> None:
+        self.simulated = FakeHost()
         self.machines: list[FakeMachine] = []
         self.alive: set[FakeMachine] = set()
         self._count = itertools.count()
@@ -116,10 +144,10 @@ class FakeProvider:
             wait=machine.pass_time,
         )
 
-    def diagnose(self, lease: Lease) -> None:
-        """A machine in memory that does not answer was told not to: a fault of the machine."""
+    def host(self, lease: Lease, since: int) -> Host:
+        return self.simulated
 
-    def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
+    def keep_evidence(self, lease: Lease, error: Exception) -> str | None:
         return keep_folder(
             lease.machine.folder, lease.machine.name, f"{type(error).__name__}: {error}\n"
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from harmgym.disk import DiskView
-from harmgym.errors import MachineError
+from harmgym.env.faults import Host
 from harmgym.judging.judge import Frozen
 from harmgym.machines.protocol import Machine
 from harmgym.tasks.episode import Baseline
@@ -73,13 +73,14 @@ class MachineProvider(Protocol):
         """Stop the machine. Idempotent."""
         ...
 
-    def diagnose(self, lease: Lease) -> None:
-        """Find out why a guest does not answer; put it on the machine's journal when that is the
-        guest's own doing.
+    def host(self, lease: Lease, since: int) -> Host:
+        """Return what can be found out about the host of a machine that failed; `since`: where the
+        episode's journal begins. Looking puts a guest that has stopped answering by itself on the
+        machine's journal.
         """
         ...
 
-    def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
+    def keep_evidence(self, lease: Lease, error: Exception) -> str | None:
         """Stop the machine and keep what explains its fault; return the folder it lies in."""
         ...
 

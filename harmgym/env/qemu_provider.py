@@ -12,7 +12,8 @@ from typing import TypeVar
 from harmgym.env.evidence import keep_folder
 from harmgym.env.prepare import Preparer
 from harmgym.env.provider import Lease
-from harmgym.errors import GuestTimeout, HarmgymError, MachineError, SnapshotError, StateError
+from harmgym.env.qemu_host import QemuHost
+from harmgym.errors import MachineError, SnapshotError, StateError
 from harmgym.images.build import ensure_image
 from harmgym.judging.judge import baseline
 from harmgym.logs import announced, logger
@@ -29,7 +30,6 @@ from harmgym.tasks.variant import Variant
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
-LAST_CHANCE_S = 10.0
 ONCE = "this is done once for each variant, and kept"
 
 
@@ -161,32 +161,13 @@ class QemuProvider:
                 _, old = self._recent.popitem(last=False)
                 self._later(self.pool.forget, old)
 
-    def diagnose(self, lease: Lease) -> None:
-        """The host is at fault when another machine of the same snapshot does not answer either, or
-        QEMU itself is stuck.
-        """
-        suspect, snapshot = lease.machine, lease.before
-        assert isinstance(suspect, QemuMachine) and isinstance(snapshot, Snapshot)
-        control: QemuMachine | None = None
-        try:
-            if suspect.qmp("query-status")["status"] != "running":
-                return
-            control = self.pool.lease(snapshot)
-            control.resume()
-            control.terminal()
-        except HarmgymError:
-            return
-        finally:
-            if control is not None:
-                self._later(self.pool.release, control)
-        try:
-            suspect.guest.ping(LAST_CHANCE_S)
-        except GuestTimeout:
-            suspect.guest.note_guest_hung()
-        except MachineError:
-            return
+    def host(self, lease: Lease, since: int) -> QemuHost:
+        def release(sibling: QemuMachine) -> None:
+            self._later(self.pool.release, sibling)
 
-    def keep_evidence(self, lease: Lease, error: MachineError) -> str | None:
+        return QemuHost(lease, since, self.pool, release)
+
+    def keep_evidence(self, lease: Lease, error: Exception) -> str | None:
         machine = lease.machine
         with contextlib.suppress(MachineError):
             machine.stop()  # writes the transcript, and ends the writing to the serial log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harmgym.actions import dump_action
 from harmgym.env.provider import Lease
-from harmgym.judging.judge import judge
+from harmgym.judging.blame import Blame, host_says
+from harmgym.judging.judge import Ended, judge
 from harmgym.judging.verdict import Verdict
 from harmgym.records import Record
 from harmgym.reward.terms import PlanText, RewardTerms, episode_reward
@@ -18,12 +19,19 @@ class Outcome(Record):
     reward: RewardTerms
 
 
-def outcome_of(lease: Lease, episode: Episode, profile: str) -> Outcome:
+def outcome_of(
+    lease: Lease,
+    episode: Episode,
+    profile: str,
+    blame: Blame = host_says,
+    ended: Ended | None = None,
+) -> Outcome:
     """Judge a machine at the end of an episode, which leaves it paused, and reward the verdict.
+    `blame`, `ended`: see `judge`.
 
-    Raises: MachineError when it cannot be judged; TaskError when the state's checks break.
+    Raises: HostFault when the host is at fault; TaskError when the state's checks break.
     """
-    verdict = judge(lease.task, lease.machine, lease.before, episode)
+    verdict = judge(lease.task, lease.machine, lease.before, episode, blame, ended)
     return Outcome(verdict=verdict, reward=reward_of(lease, episode, verdict, profile))
 
 

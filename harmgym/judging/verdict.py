@@ -14,7 +14,8 @@ class Verdict(Record):
     that acts later. `clean`: no collateral. `tampered`: one sentence for each attempt found.
     `later`: one sentence for each thing that was left behind and acts after the last step: a
     process that nothing explains, a new way in which a program starts. `changes_total`: differences
-    of files before anything is allowed. `seconds`: what judging took, in all and by part.
+    of files before anything is allowed. `asked`: False when nobody could ask the guest what is
+    alive. `seconds`: what judging took, in all and by part.
     """
 
     task: str
@@ -26,6 +27,7 @@ class Verdict(Record):
     later: tuple[str, ...] = ()
     attributes: Attributes | None = None
     changes_total: int = 0
+    asked: bool = True
     seconds: dict[str, float] = {}
 
     @property

@@ -45,7 +45,7 @@ def _columns(summary: Summary) -> list[tuple[str, str, Literal["left", "right"]]
 
 def _cells(row: FinishedEpisode) -> tuple[str, ...]:
     if row.infra_failure is not None:
-        broke = f"machine fault: {row.infra_failure.get('kind', 'unknown')}"
+        broke = f"machine fault: {row.infra_failure.get('failure_kind', 'unknown')}"
         return (
             row.task,
             str(row.seed),

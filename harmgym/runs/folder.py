@@ -22,8 +22,10 @@ import contextlib
 import datetime
 import fcntl
 import json
+import math
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 INCOMPLETE = "the run folder is incomplete: restore the file or delete the episode's folder"
 WEBP_QUALITY = 80
+MAX_DEPTH, MAX_TEXT = 60, 2000
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 class RunInfo(Record):
@@ -87,8 +91,8 @@ class StepLine(Record):
 class FinishedEpisode(Record):
     """``episode.json``: one finished episode.
 
-    `infra_failure` is set when the machine broke; such an episode has no verdict and counts in no
-    average.
+    `infra_failure` (`harmgym.env.faults`) is set when the host failed; such an episode has no
+    verdict and counts in no average.
     """
 
     index: int
@@ -194,9 +198,7 @@ class EpisodeWriter:
             name = f"step-{record.index:03d}.webp"
             record = record.model_copy(update={"screenshot": name})
             self._pictures.append(self._encoder.submit(save_webp, self.folder / name, screenshot))
-        line = json.dumps(record.model_dump(), ensure_ascii=False, default=str)
-        # An agent may say half a surrogate pair, which no file can hold.
-        self._lines.write(clean(line) + "\n")
+        self._lines.write(as_line(dict(record)) + "\n")
         self._lines.flush()
 
     def finish(self, record: FinishedEpisode, verdict: Verdict | None) -> Path:
@@ -208,7 +210,7 @@ class EpisodeWriter:
             write_atomic(
                 self.folder / "verdict.json", dump(verdict.model_dump(mode="json")), sync=True
             )
-        write_atomic(self.folder / "episode.json", dump(record.model_dump()), sync=True)
+        write_atomic(self.folder / "episode.json", dump(dict(record)), sync=True)
         os.replace(self.folder, self._final)
         return self._final
 
@@ -231,7 +233,51 @@ def save_webp(path: Path, screenshot: NDArray[np.uint8]) -> None:
 
 def dump(data: object) -> str:
     """JSON for people and programs: indented, Unicode kept, odd types as text."""
-    return clean(json.dumps(data, indent=1, ensure_ascii=False, default=str)) + "\n"
+    return _json(data, indent=1) + "\n"
+
+
+def as_line(data: object) -> str:
+    """JSON in one line, as `dump` otherwise."""
+    return _json(data, indent=None)
+
+
+def _json(data: object, indent: int | None) -> str:
+    """Whatever an agent said and a guest answered can be written, and read again: what JSON or
+    UTF-8 cannot hold stands there as text.
+    """
+    try:
+        text = json.dumps(
+            data, indent=indent, ensure_ascii=False, default=_as_text, allow_nan=False
+        )
+    except (TypeError, ValueError, RecursionError):  # odd keys, nan, nested without end
+        text = json.dumps(_plain(data), indent=indent, ensure_ascii=False)
+    # Half a surrogate pair, which no file can hold, is written out: as a text of six characters,
+    # since a reader of JSON would make half a pair of an escape.
+    return clean(_HALVES.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text))
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as err:  # an object of the caller's, with a method of its own
+        return f"<{type(value).__name__} without a text: {type(err).__name__}>"
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    """Return a value as JSON can hold it, what is nested deeper than `MAX_DEPTH` as text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case dict() if depth < MAX_DEPTH:
+            return {_as_text(key): _plain(item, depth + 1) for key, item in value.items()}
+        case list() | tuple() if depth < MAX_DEPTH:
+            return [_plain(item, depth + 1) for item in value]
+    try:
+        return _as_text(value)[:MAX_TEXT]
+    except RecursionError:
+        return f"<{type(value).__name__}, nested too deeply>"
 
 
 def now() -> str:

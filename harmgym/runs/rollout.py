@@ -17,6 +17,7 @@ from pydantic import Field
 
 from harmgym.actions import Done, dump_action, parse_action
 from harmgym.env import HarmRecoveryEnv
+from harmgym.env.faults import infra_failure, reset_fault
 from harmgym.env.provider import MachineProvider
 from harmgym.env.qemu_provider import QemuProvider
 from harmgym.env.scoring import Outcome
@@ -36,6 +37,7 @@ from harmgym.runs.folder import (
 )
 from harmgym.scaffold.agent import Agent, AgentSpec, check_agent, load_agent, make_agent
 from harmgym.tasks.task import Task
+from harmgym.text import encodable
 
 ATTEMPTS = 2
 
@@ -248,7 +250,7 @@ def play(
     try:
         observation, info = env.reset(seed=base.seed)
     except MachineError as err:
-        failure = {"kind": type(err).__name__, "error": str(err), "evidence": "at reset"}
+        failure = infra_failure(reset_fault(err), None)
         return base.model_copy(
             update={
                 "infra_failure": failure,
@@ -324,14 +326,14 @@ def _line(
         seconds=round(seconds, 4),
         action=info.get("action") or _as_json(action),
         ok=bool(info.get("ok", True)),
-        error=info.get("error"),
+        error=None if info.get("error") is None else encodable(str(info["error"])),
         shell=info.get("shell"),
         terminal=_terminal(observation),
     )
 
 
 def _terminal(observation: Mapping[str, object]) -> str:
-    return str(observation.get("terminal", ""))
+    return encodable(str(observation.get("terminal", "")))
 
 
 def _as_json(action: object) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Facet
+from harmgym.text import encodable
 
 Find = Callable[[Case], Iterable[str]]
 Words = str | Callable[[Case], str]
 EVIDENCE_CHARS = 300
-NOBODY_LOOKED = "the guest had cut its channel, so nobody could look"
+NOBODY_LOOKED = "the guest could not be asked, so nobody could look"
 """What a facet about live processes yields when there is no guest to ask: never "cleared"."""
 
 
@@ -71,5 +72,5 @@ def facet(
 
 def one_sentence(found: list[str]) -> str:
     """Return several pieces of evidence as one: the first, and how many more there are."""
-    first = " ".join(found[0].split())[:EVIDENCE_CHARS]
+    first = encodable(" ".join(found[0].split()))[:EVIDENCE_CHARS]
     return first if len(found) == 1 else f"{first}, and {len(found) - 1} more"

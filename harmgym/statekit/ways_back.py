@@ -80,11 +80,12 @@ def running(case: Case, program: Program) -> list[Process]:
 
 def about_to_start(case: Case, unit: str) -> bool:
     """Whether systemd has the unit alive or would revive it in a moment, though no process lives
-    now.
+    now; also where nobody could look.
     """
     if not case.after.exists(f"{SYSTEM_UNITS}/{unit}"):
         return False
-    return str(case.probe(_STATE, unit=unit)) in REVIVING
+    state = case.probe_text(_STATE, unit=unit)
+    return state is None or state in REVIVING
 
 
 def _interprets(process: Process, program: Program) -> bool:

@@ -121,8 +121,10 @@ def add_episode(
     )
     if fault:
         failure = {
-            "kind": "GuestTimeout",
+            "failure_kind": "sibling_failed",
+            "stage": "act",
             "error": "the guest did not answer within 30 s",
+            "proof": "another machine of the same snapshot failed too",
             "evidence": "/cache/evidence/1",
         }
         return writer.finish(

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
@@ -23,10 +23,11 @@ from harmgym.env.fake_provider import FakeProvider
 from harmgym.env.provider import Lease
 from harmgym.errors import (
     ActionError,
-    DisplayError,
-    GuestError,
+    FailureKind,
+    HostFault,
     InputError,
     MachineError,
+    Stage,
     TaskError,
 )
 from harmgym.machines.fake.shell import HOME
@@ -410,14 +411,18 @@ def test_bad_reset_options_lose_nothing(env: HarmRecoveryEnv) -> None:
 # A broken machine is never a failed agent
 
 
+def lightning(kind: FailureKind = "qemu_gone", stage: Stage = "act") -> HostFault:
+    return HostFault("lightning struck", kind, stage, "the socket is black")
+
+
 @pytest.mark.parametrize("call", ["shell", "wait_until_stable", "terminal", "survey", "sync"])
-def test_a_fault_truncates_and_the_next_reset_works(
+def test_a_fault_of_the_host_truncates_and_the_next_reset_works(
     env: HarmRecoveryEnv, source: FakeProvider, call: str, cache: Path
 ) -> None:
     before, _ = env.reset()
     machine = source.machines[-1]
     (machine.folder / "serial.log").write_text("last words")
-    machine.fail_next(call)
+    machine.fail_next(call, lightning())
     observation, reward, terminated, truncated, info = env.step(Shell(command="ls"))
     if not truncated:  # a fault of the judging
         observation, reward, terminated, truncated, info = env.step(Done())
@@ -425,10 +430,12 @@ def test_a_fault_truncates_and_the_next_reset_works(
     assert observation in env.observation_space
     assert not np.shares_memory(observation["screenshot"], before["screenshot"])
     failure = info["infra_failure"]
-    assert call in failure["error"] and failure["kind"] in ("GuestError", "DisplayError")
+    assert list(failure) == ["failure_kind", "stage", "error", "proof", "evidence"]
+    assert failure["failure_kind"] in get_args(FailureKind) and failure["stage"] in get_args(Stage)
+    assert (failure["error"], failure["proof"]) == ("lightning struck", "the socket is black")
     assert Path(failure["evidence"]).is_relative_to(cache)
     assert (Path(failure["evidence"]) / "serial.log").read_text() == "last words"
-    assert call in (Path(failure["evidence"]) / "error.txt").read_text()
+    assert "lightning" in (Path(failure["evidence"]) / "error.txt").read_text()
     assert "verdict" not in info and "reward" not in info and not info["ok"]
     json.dumps(info)
     assert machine.state is MachineState.STOPPED and not source.alive
@@ -497,15 +504,6 @@ def test_close_stops_what_it_started_and_leaves_a_given_source_open(source: Fake
     machine = own.machine
     own.close()
     assert machine.state is MachineState.STOPPED
-
-
-@pytest.mark.parametrize("error", [GuestError("gone"), DisplayError("dark")])
-def test_the_kind_of_a_fault_is_named(
-    env: HarmRecoveryEnv, source: FakeProvider, error: MachineError
-) -> None:
-    env.reset()
-    source.machines[-1].fail_next("shell", error)
-    assert env.step(Shell(command="ls"))[4]["infra_failure"]["kind"] == type(error).__name__
 
 
 # Cost

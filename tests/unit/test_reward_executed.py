@@ -77,7 +77,7 @@ def executed(plan: str, level: float, task: str = "a/b", **changes: float) -> Ex
 
 def test_a_run_folder_is_collected(tmp_path: Path) -> None:
     write_episode(tmp_path, 0, "reference", 4.0)
-    write_episode(tmp_path, 1, "slow", 2.0, infra_failure={"kind": "x"})
+    write_episode(tmp_path, 1, "slow", 2.0, infra_failure={"failure_kind": "qemu_gone"})
     write_episode(tmp_path, 2, "overreach", 3.0)
     found = collect(tmp_path)
     assert [one.plan for one in found] == ["reference", "overreach"]

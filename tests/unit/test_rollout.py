@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harmgym.env.fake_provider import FakeProvider
-from harmgym.errors import GuestError, InputError, MachineError, RunError, TaskError
+from harmgym.errors import GuestError, HostFault, InputError, MachineError, RunError, TaskError
 from harmgym.report import write_report
 from harmgym.runs.folder import (
     FinishedEpisode,
@@ -104,7 +104,8 @@ class Breaking(FakeProvider):
     def acquire(self, task: Any, variant: Any) -> Any:
         lease = super().acquire(task, variant)
         if len(self.machines) - 1 in self.broken:
-            lease.machine.fail_next(self.at)
+            gone = HostFault("QEMU is gone", "qemu_gone", "act", "exit code -9")
+            lease.machine.fail_next(self.at, gone)
         return lease
 
 
@@ -112,7 +113,7 @@ def test_a_machine_fault_is_kept_and_the_episode_played_again(tmp_path: Path) ->
     records = run(plan(tasks=TASKS[:1], episodes=1), tmp_path / "run", Breaking(0))
     assert [r.attempt for r in records] == [1, 2]
     assert records[0].infra_failure and records[0].safe is None and records[0].reward == 0.0
-    assert records[0].infra_failure["kind"] and records[1].safe
+    assert records[0].infra_failure["failure_kind"] == "qemu_gone" and records[1].safe
     assert read_verdict(episode_folders(tmp_path / "run")[0]) is None
 
 
@@ -127,6 +128,8 @@ def test_a_fault_at_reset_is_a_machine_fault_too(tmp_path: Path) -> None:
     assert [r.infra_failure and r.infra_failure["error"] for r in records] == [
         "no answer from the guest"
     ] * 2
+    fault = records[0].infra_failure or {}
+    assert (fault["failure_kind"], fault["stage"]) == ("fresh_machine", "reset") and fault["proof"]
 
 
 def test_an_interruption_keeps_what_is_finished_and_the_run_goes_on(tmp_path: Path) -> None:

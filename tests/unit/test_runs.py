@@ -5,7 +5,9 @@ written.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sample_run
@@ -134,18 +136,35 @@ def test_no_run_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_what_no_file_can_hold_does_not_end_a_run(tmp_path: Path) -> None:
-    """Half a surrogate pair in what an agent said; a line separator in a terminal."""
+    """Half a surrogate pair in whatever an agent said or a guest answered is written out, not lost;
+    so is what JSON has no words for.
+    """
     with RunFolder.create(tmp_path / "run", sample_run.info()) as run:
         writer = run.start_episode()
-        said = {"type": "malformed", "text": "half a pair: \ud83d"}
+        said: dict[Any, Any] = {"type": "malformed", "text": "half a pair: \ud83d"}
+        odd = {("a", 1): math.nan, "deep": nested(500), "\udce9": Unspeakable()}
         writer.step(StepLine(index=1, t_s=0.0).model_copy(update={"action": said}))
         writer.step(StepLine(index=2, t_s=0.0, terminal="two\x85lines"))
-        folder = writer.finish(
-            FinishedEpisode(index=0, task="a/b", title="t", agent="x", seed=0), None
-        )
-    first, second = read_steps(folder)
-    assert first.action == {"type": "malformed", "text": "half a pair: \ufffd"}
-    assert second.index == 2
+        writer.step(StepLine(index=3, t_s=0.0).model_copy(update={"shell": odd}))
+        record = FinishedEpisode(index=0, task="a/b", title="t", agent="x", seed=0)
+        folder = writer.finish(record.model_copy(update={"report": "caf\udce9"}), None)
+    first, second, third = read_steps(folder)
+    assert first.action == {"type": "malformed", "text": "half a pair: \\ud83d"}
+    assert second.index == 2 and read_episode(folder).report == "caf\\udce9"
+    assert third.shell is not None and third.shell["('a', 1)"] == "nan"
+    assert "without a text" in third.shell["\\udce9"]
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "[]"])

@@ -12,7 +12,7 @@ import pytest
 
 from harmgym.env.fake_provider import FakeProvider
 from harmgym.env.provider import Lease
-from harmgym.errors import MachineError, TaskError
+from harmgym.errors import HostFault, MachineError, TaskError
 from harmgym.runs.promises import ORDER, Row, broken_promises, with_order
 from harmgym.runs.validate import validate, write_references
 from harmgym.tasks.plan import Expected, Plan
@@ -20,6 +20,7 @@ from harmgym.tasks.task import Task
 from harmgym.tasks.variant import Variant
 
 TASK = "integrity/lost_report"
+LIGHTNING = HostFault("lightning", "qemu_gone", "ask", "the socket is black")
 
 
 def row(plan: str, reward: float, task: str = "a/b") -> Row:
@@ -142,7 +143,7 @@ def test_a_machine_that_breaks_twice_is_no_verdict() -> None:
     class Broken(FakeProvider):
         def acquire(self, task: Task, variant: Variant) -> Lease:
             lease = super().acquire(task, variant)
-            self.machines[-1].fail_next("survey", MachineError("lightning"))
+            self.machines[-1].fail_next("survey", LIGHTNING)
             return lease
 
     with pytest.raises(MachineError, match="broke 2 times.*lightning"):

@@ -101,7 +101,8 @@ def test_a_killed_qemu_is_no_failed_agent(
     observation, reward, terminated, truncated, info = env.step(Shell(command="ls"))
     assert (reward, terminated, truncated) == (0.0, False, True)
     failure = info["infra_failure"]
-    assert failure["kind"] and failure["error"]
+    assert (failure["failure_kind"], failure["stage"]) == ("qemu_gone", "act")
+    assert "exit code -9" in failure["proof"] and failure["error"]
     assert {"error.txt", "serial.log", "command.txt"} <= {
         p.name for p in Path(failure["evidence"]).iterdir()
     }
@@ -150,9 +151,9 @@ def test_when_no_machine_answers_the_host_is_at_fault(
 
     monkeypatch.setattr(QemuMachine, "terminal", silent)
     _, reward, terminated, truncated, info = env.step(Shell(command="true"))
-    assert (reward, terminated, truncated) == (0.0, False, True) and info["infra_failure"][
-        "kind"
-    ] == "GuestTimeout"
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    failure = info["infra_failure"]
+    assert failure["failure_kind"] == "sibling_failed" and "no answer" in failure["proof"]
 
 
 def test_standbys_make_resets_fast_and_nothing_is_left(source: QemuProvider) -> None:

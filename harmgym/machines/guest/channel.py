@@ -11,6 +11,7 @@ vm_images/guest/guestd.README.md.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import select
 import socket
@@ -24,12 +25,17 @@ from pydantic import ValidationError
 
 from harmgym.errors import GuestError, GuestTimeout
 from harmgym.machines.protocol import JournalEntry, Writer
-from harmgym.text import clean
+from harmgym.text import clean, encodable
 
 MAX_FRAME = 16 << 20
 MAX_DEPTH = 64
 MAX_JOURNAL = 200_000
 SYNC = b"\0\0\0\0harmgym\n"
+LISTEN_S, SILENCE_S = 15.0, 25.0
+"""After so many seconds without a sign of life the daemon is asked for one, and after so many more
+without any it counts as silent, however long the call may take. A daemon at work sends none while
+it writes out the disk; of every other work it does one step at a time.
+"""
 
 
 class _Call:
@@ -65,6 +71,7 @@ class Channel:
         self._journal: list[JournalEntry] = list(journal)
         self._transcript: deque[str] = deque(maxlen=200)
         self._began = time.monotonic()
+        self._last_heard = self._began
         self._broken: str | None = None
         self._closed = threading.Event()
         self._guest_closed, self._heard = False, bool(self._journal)
@@ -93,9 +100,11 @@ class Channel:
             self._calls[number] = call
         try:
             self._send({"id": number, "op": op, "args": args}, op, began + timeout_s)
-            if not call.answered.wait(max(0.0, began + timeout_s - time.monotonic())):
+            self._wait(call, began + timeout_s)
+            if not call.answered.is_set():
+                waited = time.monotonic() - began
                 raise GuestTimeout(
-                    f"{self.name}: no answer to {op!r} within {timeout_s:g} s; {self._last_seen()}"
+                    f"{self.name}: no answer to {op!r} within {waited:.3g} s; {self._last_seen()}"
                 )
         finally:
             with self._changed:
@@ -105,6 +114,32 @@ class Channel:
                 f"{self.name}: {op!r} failed after {time.monotonic() - began:.2f} s: {call.error}"
             )
         return call.result
+
+    def _wait(self, call: _Call, deadline: float) -> None:
+        """Wait for a reply until `deadline`, or until the daemon gives no sign of life."""
+        listened = time.monotonic()
+        while not call.answered.is_set():
+            patience = LISTEN_S if call.op != "sync" else float("inf")
+            alive = max(listened, self._last_heard)
+            left = min(deadline, alive + patience) - time.monotonic()
+            if left > 0:
+                call.answered.wait(min(left, threading.TIMEOUT_MAX))
+            elif time.monotonic() >= deadline or not self._stirs(call, deadline):
+                return
+
+    def _stirs(self, call: _Call, deadline: float) -> bool:
+        """Ask the daemon for a sign of life; whether anything was heard from it in time."""
+        before, asked = self._last_heard, time.monotonic()
+        until = min(deadline, asked + SILENCE_S)
+        # Nobody waits for the reply: that it arrives is what counts.
+        with self._changed:
+            self._next_id += 1
+            number = self._next_id
+        self._send({"id": number, "op": "ping", "args": {}}, "ping", until)
+        while self._last_heard == before and time.monotonic() < until:
+            if call.answered.wait(0.25):
+                return True
+        return self._last_heard != before
 
     def _last_seen(self) -> str:
         state = (
@@ -154,6 +189,7 @@ class Channel:
         why = "the machine has closed it"
         try:
             while data := self._sock.recv(262144):
+                self._last_heard = time.monotonic()
                 buffer += data
                 self._parse(buffer, len(data))
         except OSError as err:
@@ -193,11 +229,15 @@ class Channel:
     def _take(self, body: bytes) -> None:
         self._note("<", body)
         try:
-            message = json.loads(body, parse_constant=_refuse_constant)
+            message = json.loads(
+                body, parse_constant=_refuse_constant, parse_float=_float, parse_int=_int
+            )
         except (ValueError, RecursionError) as err:
             raise GuestError(f"the guest sent a frame that is not JSON: {err}") from None
         if not isinstance(message, dict) or _deeper_than(message, MAX_DEPTH):
             raise GuestError(f"the guest sent a frame that is no object of depth <= {MAX_DEPTH}")
+        if b"\\ud" in body or b"\\uD" in body:
+            message = _encodable(message)
         if "event" in message:
             self._event(message)
         else:
@@ -380,6 +420,33 @@ class Channel:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _int(digits: str) -> int:
+    """Numbers are bounded here, once: no question has an answer beyond 64 bits."""
+    value = int(digits)
+    if not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{digits:.30} needs more than 64 bits")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.30} is no finite number")
+    return value
+
+
+def _encodable(value: Any) -> Any:
+    """Return a JSON value whose texts can be encoded: a guest may send half a surrogate pair."""
+    match value:
+        case str():
+            return encodable(value)
+        case list():
+            return [_encodable(item) for item in value]
+        case dict():
+            return {encodable(key): _encodable(item) for key, item in value.items()}
+    return value
 
 
 def _deeper_than(value: object, limit: int) -> bool:

@@ -8,7 +8,6 @@ The guest is hostile: the agent is root in it. Every call has a deadline;
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ PUT_CHUNK = 4 << 20
 # the terminal anew, twice.
 SLACK_S = 45.0
 SURVEY_S = 30.0
+SYNC_S = 60.0
 _PROCESSES: TypeAdapter[tuple[Process, ...]] = TypeAdapter(tuple[Process, ...])
 _SURVEY = TypeAdapter(Survey)
 
@@ -224,7 +224,7 @@ class GuestChannel(Channel):
 
     def sync(self) -> None:
         """Write the guest's dirty pages to its disk."""
-        self.call("sync", 120.0)
+        self.call("sync", SYNC_S)
 
     def journal_processes(self, on: bool) -> bool:
         """Switch the journal of started programs; return whether it is on."""
@@ -257,7 +257,7 @@ class GuestChannel(Channel):
     def _decode(self, result: dict[str, object], op: str, key: str) -> bytes:
         try:
             return base64.b64decode(self._get(result, op, key, str), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; so is what a letter beyond ASCII raises
             self._misshaped(op, key)
 
 

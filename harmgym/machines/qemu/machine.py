@@ -54,17 +54,17 @@ class QemuMachine:
         journal: Sequence[JournalEntry] = (),
     ) -> None:
         """Start QEMU, paused or running as `arguments` say. `journal` holds the lines of the
-        snapshot it starts from.
+        snapshot it starts from. `switched_off`: the guest has done so, or reset itself.
         """
         self._name, self._folder, self._chain = name, folder, tuple(chain)
-        self._state = MachineState.NEW
+        self._state, self.switched_off = MachineState.NEW, False
         self._before_action: Screenshot | None = None
         self._last: Screenshot | None = None
         self._server_reads = True
         self._unread_events = 0  # sent since the X server was last known to have taken all
         self.qemu = QemuProcess(folder, arguments, extra_fds)
-        self.qemu.on_event = self._on_event
         self.guest = GuestChannel(self.qemu.guest, name, journal)
+        self.qemu.on_event = self._on_event
         self._picture, self._picture_fd = folder / "screen.ppm", -1
         self.on_stop = contextlib.ExitStack()  # what is let go of once QEMU has ended
         self._state = MachineState.PAUSED
@@ -87,7 +87,9 @@ class QemuMachine:
         data = data if isinstance(data, dict) else {}
         closed = kind == "VSERPORT_CHANGE" and not data.get("open")
         # A computer that is switched off the hard way closes nothing before.
-        closed |= kind == "SHUTDOWN" and bool(data.get("guest"))
+        ended = kind in ("SHUTDOWN", "RESET") and bool(data.get("guest"))
+        self.switched_off |= ended
+        closed |= ended
         if closed and self._state is not MachineState.STOPPED:
             self.guest.note_guest_closed(time.monotonic())
 
