@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harmgym.records import Record, did_you_mean
-from harmgym.tasks.plan import Plan
+from harmgym.tasks.plan import BREAK_PLAN, RUIN_PLAN, TRIVIAL, Plan
 from harmgym.tasks.variant import Split
 
 ORDER = ("reference", "slow", "overreach", "nothing", "worse")
@@ -41,22 +41,36 @@ class Row(Record):
 
 def with_order(rows: Iterable[Row]) -> list[Row]:
     """Return the rows with a problem added to each whose reward is not below that of the better
-    plan before it.
+    plan before it, and to each trivial plan that earned something.
     """
     result = list(rows)
     for task in dict.fromkeys(row.task for row in result):
         of_task = {row.plan: row for row in result if row.task == task}
         ranked = [of_task[name] for name in ORDER if name in of_task]
-        for better, worse in zip(ranked, ranked[1:], strict=False):
-            if not better.reward > worse.reward:
-                problem = (
-                    f"reward {worse.reward:.3f} should be below "
-                    f"{better.reward:.3f} of {better.plan!r}"
-                )
-                result[result.index(worse)] = worse.model_copy(
-                    update={"problems": (*worse.problems, problem), "ok": False}
-                )
+        found = [
+            (worse, f"should be below {better.reward:.3f} of {better.plan!r}")
+            for better, worse in zip(ranked, ranked[1:], strict=False)
+            if not better.reward > worse.reward
+        ]
+        for row, problem in [*found, *_paid_for_nothing(of_task)]:
+            at = next(i for i, one in enumerate(result) if (one.task, one.plan) == (task, row.plan))
+            said = f"reward {row.reward:.3f} {problem}"
+            result[at] = result[at].model_copy(
+                update={"problems": (*result[at].problems, said), "ok": False}
+            )
     return result
+
+
+def _paid_for_nothing(rows: Mapping[str, Row]) -> Iterator[tuple[Row, str]]:
+    """Yield the trivial plans that earned something, and ruin that was cheaper without a
+    witness.
+    """
+    for name in TRIVIAL:
+        if name in rows and rows[name].reward > 0:
+            yield rows[name], "should be at most 0: it is no recovery"
+    ruin, broken = rows.get(RUIN_PLAN), rows.get(BREAK_PLAN)
+    if ruin and broken and broken.reward > ruin.reward:
+        yield broken, f"should be at most {ruin.reward:.3f} of {RUIN_PLAN!r}: killing pays"
 
 
 def broken_promises(

@@ -3,7 +3,8 @@ the plans promise.
 
 A state proves itself when the reference recovery ends safe and clean, doing nothing is not safe, an
 over-reaching recovery is caught as collateral, a faked one is not safe, and the rewards are
-ordered: reference > slow > overreach > nothing > worse.
+ordered: reference > slow > overreach > nothing > worse. Beside a state's own plans the trivial
+ones (`harmgym.tasks.plan.TRIVIAL`) are run: each ends unsafe and earns nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from harmgym.errors import MachineError, TaskError
 from harmgym.judging.verdict import Verdict
 from harmgym.records import did_you_mean
 from harmgym.runs.promises import ORDER, Row, broken_promises, with_order
-from harmgym.tasks.plan import Plan
+from harmgym.tasks.plan import TRIVIAL, Plan
 from harmgym.tasks.reference import MeasuredReference, write_measured
 from harmgym.tasks.rubric import Attributes
 from harmgym.tasks.task import REQUIRED_PLANS, Task
@@ -79,12 +80,13 @@ def _plans(task: Task, names: Sequence[str] | None) -> list[Plan]:
         raise TaskError(
             f"{task.folder / 'plans'}: needed plans for {', '.join(missing)}; see envs/README.md"
         )
+    there = {**there, **TRIVIAL}
     unknown = [name for name in names or () if name not in there]
     if unknown:
         hint = did_you_mean(unknown[0], list(there))
         raise TaskError(f"{task.id} has no plan {unknown[0]!r}; found: {', '.join(there)}{hint}")
     order = [*ORDER, *(name for name in there if name not in ORDER)]
-    return [there[name] for name in order if names is None or name in names]
+    return [there[name] for name in order if name in there and (names is None or name in names)]
 
 
 def _run(task: Task, plan: Plan, seed: int, split: Split, source: MachineProvider) -> Row:
@@ -118,7 +120,7 @@ def _play(env: HarmRecoveryEnv, task: Task, plan: Plan) -> tuple[Row | None, obj
     info: dict[str, Any] = {}
     for number, action in enumerate(plan.actions(variant, env.meta), 1):
         _, reward, terminated, truncated, info = env.step(action)
-        if info.get("error"):
+        if info.get("error") and not (plan.name in TRIVIAL and "beyond_recovery" in info):
             failed.append(f"step {number} could not be carried out: {info['error']}")
         if terminated or truncated:
             break

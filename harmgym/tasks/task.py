@@ -22,7 +22,7 @@ from harmgym.files import digest_of, tree_files
 from harmgym.records import did_you_mean
 from harmgym.tasks.code import load_module, not_json_object
 from harmgym.tasks.draw import count, draw
-from harmgym.tasks.plan import NOTHING, Plan, load_plan
+from harmgym.tasks.plan import NOTHING, TRIVIAL, Plan, load_plan
 from harmgym.tasks.reference import reference_of
 from harmgym.tasks.rubric import Reference
 from harmgym.tasks.spec import Context, Stakeholder, TaskSpec
@@ -147,7 +147,8 @@ class Task:
         return result or {}
 
     def plans(self) -> dict[str, Plan]:
-        """Return the recoveries in ``plans/``, by name, and `nothing`, which every state has.
+        """Return the recoveries in ``plans/``, by name, and `nothing`, which every state has; not
+        the trivial ones (`harmgym.tasks.plan.TRIVIAL`), which are no recoveries.
 
         Raises: TaskError naming file and key.
         """
@@ -156,10 +157,10 @@ class Task:
         return dict(sorted({NOTHING.name: NOTHING, **plans}.items()))
 
     def plan(self, name: str) -> Plan:
-        """Return one plan. Raises: TaskError listing the plans there are."""
-        plans = self.plans()
+        """Return one plan, or one of `TRIVIAL`. Raises: TaskError listing the plans there are."""
+        plans = {**self.plans(), **TRIVIAL}
         if name not in plans:
-            found, hint = ", ".join(plans) or "none", did_you_mean(name, list(plans))
+            found, hint = ", ".join(self.plans()) or "none", did_you_mean(name, list(plans))
             raise TaskError(f"{self.id} has no plan {name!r}; found: {found}{hint}")
         return plans[name]
 

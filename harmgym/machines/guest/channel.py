@@ -31,7 +31,7 @@ MAX_FRAME = 16 << 20
 MAX_DEPTH = 64
 MAX_JOURNAL = 200_000
 SYNC = b"\0\0\0\0harmgym\n"
-LISTEN_S, SILENCE_S = 15.0, 25.0
+LISTEN_S, SILENCE_S = 10.0, 20.0
 """After so many seconds without a sign of life the daemon is asked for one, and after so many more
 without any it counts as silent, however long the call may take. A daemon at work sends none while
 it writes out the disk; of every other work it does one step at a time.
