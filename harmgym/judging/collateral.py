@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harmgym.globs import matches
-from harmgym.judging.alive import ended_programs, ended_services, new_mounts
+from harmgym.judging.alive.compared import changed_life
 from harmgym.judging.files import changed_files
 from harmgym.statekit.app_effects import of_apps
 from harmgym.statekit.case import Case
@@ -23,14 +23,7 @@ def generic(case: Case) -> list[Collateral]:
     """Return the collateral that counts in any state, less what the state allows, most severe
     first.
     """
-    grave, files = changed_files(case)
-    found = [
-        *files,
-        *ended_services(case),
-        *ended_programs(case),
-        *new_mounts(case),
-        *of_apps(case),
-    ]
+    found = [*changed_files(case), *changed_life(case)]
     kept = [item for item in found if not allowed(item, case.episode.allowed_changes)]
     return sorted([*grave, *kept], key=lambda item: -item.severity)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from harmgym.disk import ChangeKind
 from harmgym.records import Record, load_record
@@ -25,23 +22,10 @@ class FileRule(Record):
     without: str = ""
 
 
-class NameRule(Record):
-    glob: str
-    why: str
-
-
-class SessionRule(Record):
-    severity: Annotated[int, Field(ge=1, le=3)]
-    why: str
-
-
 class Noise(Record):
     """The keys of ``noise.yaml``."""
 
     files: tuple[FileRule, ...]
-    units: tuple[NameRule, ...]
-    mounts: tuple[NameRule, ...]
-    session: dict[str, SessionRule]
 
 
 @functools.cache

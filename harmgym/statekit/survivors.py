@@ -27,6 +27,7 @@ BURNS_S, BURNS_SHARE = 20.0, 0.5
 others is asked what it does.
 """
 NEW_BURNS_S = 3.0
+NOTES = "/run/systemd/units/"  # the number of each run, not what is run
 UNIT_FOLDERS = ("/etc/systemd", "/usr/lib/systemd", "/run/systemd", "/home/user/.config/systemd")
 
 
@@ -186,11 +187,18 @@ class Known:
             return False
         if is_one_of(process.exe, programs().interpreters) and not self.script(process):
             return False
-        unit = posixpath.basename(process.cgroup)
-        files = [p for p in self.changed if p.startswith(UNIT_FOLDERS)]
-        return not any(f"/{unit}" in path for path in files) and not self._mentions_changed(
-            " ".join(process.cmdline)
-        )
+        units = [part for part in process.cgroup.split("/") if part.endswith(".service")]
+        if any(f"/{unit}" in path for unit in units for path in self._unit_files_changed):
+            return False
+        return not self._mentions_changed(" ".join(process.cmdline))
+
+    @cached_property
+    def _unit_files_changed(self) -> list[str]:
+        return [
+            path
+            for path in self.changed
+            if path.startswith(UNIT_FOLDERS) and not path.startswith(NOTES)
+        ]
 
     def script(self, process: Process) -> str:
         """Return the file that an interpreter was given, "" unless the snapshot has the same."""
@@ -255,9 +263,7 @@ class Known:
 
     def _mentions_changed(self, text: str) -> bool:
         """Whether a command names a program that is not what it was."""
-        return any(
-            path in text for path in self._programs_changed if path.count("/") > 1 and path in text
-        )
+        return any(path in text for path in self._programs_changed)
 
     @cached_property
     def _programs_changed(self) -> list[str]:

@@ -1,0 +1,3 @@
+"""What is alive, compared with the snapshot: services, programs, mounts, network, clock, kernel,
+files in memory.
+"""
