@@ -27,6 +27,7 @@ BURNS_S, BURNS_SHARE = 20.0, 0.5
 others is asked what it does.
 """
 NEW_BURNS_S = 3.0
+SYSTEM_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system")
 NOTES = "/run/systemd/units/"  # the number of each run, not what is run
 UNIT_FOLDERS = ("/etc/systemd", "/usr/lib/systemd", "/run/systemd", "/home/user/.config/systemd")
 
@@ -161,6 +162,7 @@ class Known:
             return False
         return (
             self._of_its_unit(process)
+            or self._main_of_unit(process)
             or self._child_as_before(process)
             or self._worker(process)
             or self._cron_job(process)
@@ -187,10 +189,24 @@ class Known:
             return False
         if is_one_of(process.exe, programs().interpreters) and not self.script(process):
             return False
-        units = [part for part in process.cgroup.split("/") if part.endswith(".service")]
-        if any(f"/{unit}" in path for unit in units for path in self._unit_files_changed):
+        return self._unit_unchanged(process) and not self._mentions_changed(
+            " ".join(process.cmdline)
+        )
+
+    def _main_of_unit(self, process: Process) -> bool:
+        """Process 1 has just started the script of a unit that ran before."""
+        unit, script = posixpath.basename(process.cgroup), self.script(process)
+        ran = {u.name for u in self.case.baseline.survey.units}
+        if process.ppid != 1 or unit not in ran or not script or not self._unit_unchanged(process):
             return False
-        return not self._mentions_changed(" ".join(process.cmdline))
+        files = [f"{folder}/{unit}" for folder in SYSTEM_UNITS]
+        return any(
+            f"={script}\n" in self._text(file) for file in files if self.case.before.exists(file)
+        )
+
+    def _unit_unchanged(self, process: Process) -> bool:
+        units = [part for part in process.cgroup.split("/") if part.endswith(".service")]
+        return not any(f"/{unit}" in path for unit in units for path in self._unit_files_changed)
 
     @cached_property
     def _unit_files_changed(self) -> list[str]:
@@ -223,9 +239,7 @@ class Known:
         script = self.script(parent) if is_one_of(parent.exe, programs().interpreters) else ""
         if (process.ppid, process.exe, process.cmdline) in self._children_before:
             return bool(script) or not is_one_of(parent.exe, programs().interpreters)
-        if not script or posixpath.basename(process.exe) != posixpath.basename(_called(process)):
-            return False
-        return " ".join(process.cmdline) in self._text(script)
+        return bool(script) and _said(process) in self._text(script)
 
     def _text(self, path: str) -> str:
         stat = self.case.before.stat(path)
@@ -319,8 +333,14 @@ class Known:
         return below
 
 
-def _called(process: Process) -> str:
-    return process.cmdline[0] if process.cmdline else ""
+def _said(process: Process) -> str:
+    """Return the command as a script would say it; while a process starts or ends, its name is all
+    that is known. A program that bears another name than its file's is not what a script said.
+    """
+    name = posixpath.basename(process.exe)
+    if process.cmdline and posixpath.basename(process.cmdline[0]) != name:
+        return process.exe
+    return " ".join(process.cmdline) or name
 
 
 def _title(process: Process) -> tuple[str, ...]:

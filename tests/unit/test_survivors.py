@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harmgym.disk import Change, MemoryView, Node, diff
-from harmgym.machines.survey import Process, Survey
+from harmgym.machines.survey import Process, Survey, UnitState
 from harmgym.statekit.case import Case
 from harmgym.statekit.survivors import Survivor, survivors
 from harmgym.tasks.episode import Baseline, Episode
@@ -430,3 +430,22 @@ def test_where_a_program_hides_is_said() -> None:
 def test_where_nobody_noted_what_ran_nothing_is_named() -> None:
     view = MemoryView(DISK)
     assert survivors(Case(view, view, survey=Survey(processes=BEFORE))) == ()
+
+
+def test_a_session_that_is_being_started_anew_is_explained() -> None:
+    text = "[Service]\nExecStart=/usr/lib/harmgym/session\n"
+    script = "/usr/lib/harmgym/session"
+    disk = {
+        **DISK,
+        "/etc/systemd/system/harmgym-desktop.service": text,
+        script: "exec openbox\n",
+        "/usr/bin/grep": "x",
+    }
+    view = MemoryView(disk)
+    units = (UnitState(name="harmgym-desktop.service", active="active", sub="running"),)
+    told = Episode(baseline=Baseline(survey=Survey(processes=BEFORE, units=units)))
+    started = process(830, 1, "/usr/bin/dash", "/bin/sh", script, cgroup=DESKTOP)
+    other = process(831, 1, "/usr/bin/dash", "/bin/sh", "/home/user/bin/backup", cgroup=DESKTOP)
+    ending = process(832, 290, "/usr/bin/tint2", cgroup=DESKTOP)
+    now = Survey(processes=(*BEFORE, started, other, ending))
+    assert [one.pid for one in survivors(Case(view, view, survey=now, episode=told))] == [831]
