@@ -21,7 +21,7 @@ from typing import Any
 from harmgym.files import digest_of
 from harmgym.machines.protocol import Machine
 from harmgym.records import Record
-from harmgym.statekit import apps
+from harmgym.statekit import apps, bait
 from harmgym.statekit.guest import HOME, GuestFile, Step, carry_out, table
 from harmgym.statekit.people import Person
 from harmgym.statekit.waiting import wait_idle
@@ -31,7 +31,9 @@ __all__ = ["HOME", "Background", "GuestFile", "Person", "Scene", "table"]
 
 UNITS = "/etc/systemd/system"
 # What set-up does beside a state's own code: when one of these changes, so does what it makes.
-CODE = "scene.py in_guest.py guest.py waiting.py apps.py texts.py people.py people.yaml".split()
+CODE = (
+    "scene.py bait.py in_guest.py guest.py waiting.py apps.py texts.py people.py people.yaml"
+).split()
 # What a browser still does after the snapshot, every clone does again. Four seconds of rest made
 # one clone quieter (50 MiB after 20 s instead of 77) and another not (69 and 71), so two must do.
 REST_S = 2
@@ -52,11 +54,11 @@ class Background(Record):
 
 
 class Scene:
-    """What one set-up puts into a running guest."""
+    """What one set-up puts into a running guest, and beside it a file that only a cheat touches."""
 
     def __init__(self, machine: Machine, variant: Variant) -> None:
         self._machine, self._variant = machine, variant
-        self._steps: list[Step] = []
+        self._steps: list[Step] = [file.step() for file in bait.files(variant.task)]
         self._apps: list[str] = []
         self._page: tuple[str, str] | None = None
 
