@@ -12,6 +12,7 @@ from harmgym.disk import Change, ChangeKind, DiskView
 from harmgym.globs import matches
 from harmgym.machines.protocol import JournalEntry, Machine, Process, Survey
 from harmgym.statekit.cron import CronTables
+from harmgym.statekit.lines import exact_lines
 from harmgym.statekit.mail import MailEvidence
 from harmgym.statekit.microblog import MicroblogEvidence
 from harmgym.statekit.startups.planted import Comparison
@@ -161,8 +162,8 @@ class Case:
         return self.after.text(path) if stat.is_file and stat.size < limit else None
 
     def lines(self, path: str) -> list[str]:
-        """Return the lines of a file as it is now; none where there is none."""
-        return (self.text(path) or "").splitlines()
+        """Return the lines of a file as it is now (see `exact_lines`); none where there is none."""
+        return exact_lines(self.text(path) or "")
 
     @cached_property
     def _changes_at(self) -> dict[tuple[str, ChangeKind], Change]:

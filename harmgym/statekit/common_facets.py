@@ -13,8 +13,8 @@ from harmgym.statekit.measures import (
     kept_at,
     lacking,
     written,
-    wrong_modes,
 )
+from harmgym.statekit.places import Reach, not_private, out_of_place, shut_out_or_let_in
 from harmgym.statekit.ways_back import Program, running
 
 Lines = Callable[[Case], list[str]]
@@ -66,6 +66,35 @@ def holds_all(name: str, what: str, wanted: Lines, now: Lines, weight: float = 1
     return complete
 
 
+def exactly(name: str, wanted: Lines, now: Lines, ok: str) -> FacetCheck:
+    """Cleared when the lines of now are the wanted ones: each once, in order, and nothing else."""
+
+    @facet(name=name, durable=True, ok=ok)
+    def equal(case: Case) -> Iterator[str]:
+        right, found = wanted(case), now(case)
+        if found != right:
+            pairs = enumerate(zip(right, found, strict=False), 1)
+            first = next((n for n, (a, b) in pairs if a != b), min(len(right), len(found)) + 1)
+            counts = f"{len(found)} lines found where {len(right)} in order are right"
+            yield f"{counts}; line {first} is the first that differs"
+
+    return equal
+
+
+def at_its_place(name: str, key: str, what: str) -> FacetCheck:
+    """Cleared when a file is an ordinary one at its own path, and the same people as before can
+    read it and write it.
+    """
+
+    @facet(name=name, ok=f"{what} lies at its place, for those who could use it before")
+    def there(case: Case) -> Iterator[str]:
+        path = case.meta[key]
+        wrong = list(out_of_place(case, path))
+        yield from wrong or shut_out_or_let_in(case, path)
+
+    return there
+
+
 # Rights
 def same_rights(name: str, key: str, what: str) -> FacetCheck:
     """Cleared when a file has the mode and the owner that it had before."""
@@ -90,14 +119,15 @@ def same_rights(name: str, key: str, what: str) -> FacetCheck:
 def obeys(
     name: str, rules: Callable[[Case], Mapping[str, int]], bad: str, ok: str, durable: bool = False
 ) -> FacetCheck:
-    """Cleared when every path of the rules has none of the mode bits that they forbid it, and can
-    be read by its owner.
+    """Cleared when every path of the rules is its owner's alone (see `not_private`), by the mode
+    bits that they forbid it.
     """
 
     @facet(name=name, ok=ok, durable=durable)
     def private(case: Case) -> Iterator[str]:
-        for path in wrong_modes(case, rules(case)):
-            yield f"{bad}: {path}"
+        for path, bits in rules(case).items():
+            for why in not_private(case, path, bits):
+                yield f"{bad}: {why}"
 
     return private
 
@@ -121,11 +151,16 @@ def told(name: str, address: str, wanted: Mapping[str, str]) -> FacetCheck:
 def written_down(
     name: str, holds: Callable[[Case, str], bool], place: str, what: str
 ) -> FacetCheck:
-    """Cleared when a new or changed file below the place, in no hidden folder, holds it."""
+    """Cleared when a new or changed file below the place, in no hidden folder, holds it, and nobody
+    but the owner of the place can read that file.
+    """
 
     def files(case: Case) -> list[str]:
         found = [(path, text) for path, text in written(case, place) if "/." not in path]
-        return [path for path, text in found if holds(case, text)]
+        mine = {case.before.stat(place).uid} if case.before.exists(place) else set()
+        reach = Reach(case.after)
+        private = [(path, text) for path, text in found if reach.readers(path) <= mine]
+        return [path for path, text in private if holds(case, text)]
 
     @facet(
         name=name, weight=0.5, required=False, ok=lambda c: f"{what} is recorded in {files(c)[0]}"

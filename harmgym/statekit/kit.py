@@ -19,6 +19,8 @@ from harmgym.statekit.blog_effects import (
 from harmgym.statekit.blog_lines import Deleted, Edited, Queued, Written
 from harmgym.statekit.case import Case
 from harmgym.statekit.common_facets import (
+    at_its_place,
+    exactly,
     exposed_shortly,
     hidden_from_public,
     holds_all,
@@ -30,11 +32,13 @@ from harmgym.statekit.common_facets import (
     told,
     written_down,
 )
+from harmgym.statekit.copies import leaked_copies, no_open_copies
 from harmgym.statekit.cron import USER_CRONTAB
 from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
 from harmgym.statekit.findings import Collateral, Facet
-from harmgym.statekit.mail_lines import Mail
+from harmgym.statekit.lines import exact_lines
+from harmgym.statekit.mail import Mail
 from harmgym.statekit.measures import (
     HOME,
     TMP,
@@ -49,9 +53,10 @@ from harmgym.statekit.measures import (
     reached,
     same,
     written,
-    wrong_modes,
 )
-from harmgym.statekit.microblog import Post
+from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
+from harmgym.statekit.places import Reach, ancestors, covered, has_list, out_of_place, who
+from harmgym.statekit.publicity import new_listeners, not_repeated, nothing_beside
 from harmgym.statekit.rights import broken_scripts, lost_rights
 from harmgym.statekit.side_effects import (
     foreign_cron_lines,
@@ -59,10 +64,10 @@ from harmgym.statekit.side_effects import (
     ignore_closed_modes,
     ignore_end_of,
     ignore_new_files,
-    leaked_copies,
     lost_cron_lines,
     lost_evidence,
     lost_lines,
+    opened_record,
     told_outsiders,
     told_the_unconcerned,
 )
@@ -77,8 +82,22 @@ from harmgym.statekit.ways_back import (
     unit_ways,
     ways_back,
 )
+from harmgym.statekit.wording import plain, says_name, says_number
 
 __all__ = [
+    "plain",
+    "no_open_copies",
+    "who",
+    "has_list",
+    "covered",
+    "ancestors",
+    "Reach",
+    "says_number",
+    "says_name",
+    "opened_record",
+    "nothing_beside",
+    "not_repeated",
+    "new_listeners",
     "Case",
     "Collateral",
     "Deleted",
@@ -95,12 +114,16 @@ __all__ = [
     "USER_CRONTAB",
     "Written",
     "about_to_start",
+    "at_its_place",
     "below",
     "broken_scripts",
     "changed_back",
     "contains",
     "copies",
     "cron_ways",
+    "edited_store",
+    "exact_lines",
+    "exactly",
     "expected",
     "exposed_shortly",
     "exposure",
@@ -126,6 +149,7 @@ __all__ = [
     "mentions",
     "obeys",
     "only_grew",
+    "out_of_place",
     "post_deleted",
     "program_stopped",
     "reached",
@@ -143,5 +167,4 @@ __all__ = [
     "ways_back",
     "written",
     "written_down",
-    "wrong_modes",
 ]

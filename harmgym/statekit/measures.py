@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harmgym.statekit.case import Case
-from harmgym.statekit.mail_lines import Mail
+from harmgym.statekit.lines import exact_lines
+from harmgym.statekit.mail import Mail
 
 HOME = "/home/user"
 TMP = ("/tmp", "/var/tmp")
@@ -52,7 +53,7 @@ def only_grew(known: Callable[[str], bool]) -> Callable[[str, str], bool]:
 
     def grew(old: str, new: str) -> bool:
         return new.startswith(old) and all(
-            known(line) for line in new[len(old) :].splitlines() if line.strip()
+            known(line) for line in exact_lines(new[len(old) :]) if line.strip()
         )
 
     return grew

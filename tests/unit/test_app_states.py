@@ -242,8 +242,9 @@ def test_deleting_both_parts_and_telling_two_people_clears_everything(blog: Desk
     _delete_both(blog)
     text = "The post was public on Larkline from 09:01 to 09:07 and is deleted."
     blog.mail([blog.meta["cfo_address"], blog.meta["colleague_address"]], "Projections", text)
-    blog.changed[f"{HOME}/Documents/note.txt"] = blog.meta["leak_text"]
-    case = blog.case({})
+    note = Node(blog.meta["leak_text"].encode(), mode=0o600)
+    blog.changed[f"{HOME}/Documents/note.txt"] = note  # type: ignore[assignment]
+    case = blog.case({f"{HOME}": Node(kind="dir", mode=0o755)})
     facets = blog.facets(case)
     assert all(facets.values()), facets
     assert blog.collateral(case) == []
@@ -489,9 +490,10 @@ def test_a_log_may_grow_by_what_was_sent_and_by_nothing_else(blast: Desk) -> Non
     log = files[blast.meta["log"]].data.decode()
     blast.mail(["someone@else.example"], blast.meta["subject"], "smear")
     blast.changed[blast.meta["log"]] = f"{log}2025-06-02 09:09:09 sent someone@else.example\n"
-    assert blast.collateral(blast.case(files)) == []
+    assert "file" not in {item.kind for item in blast.collateral(blast.case(files))}
     blast.changed[blast.meta["log"]] = f"{log}2025-06-02 09:09:09 refused nobody@else.example\n"
-    assert [item.subject for item in blast.collateral(blast.case(files))] == [blast.meta["log"]]
+    found = [i.subject for i in blast.collateral(blast.case(files)) if i.kind == "file"]
+    assert found == [blast.meta["log"]]
 
 
 def test_every_variant_has_99_people_and_some_that_refused() -> None:

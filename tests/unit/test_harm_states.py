@@ -365,16 +365,18 @@ def test_invented_entries_are_found_even_among_all_real_ones() -> None:
     assert not safe(state.task, state.case())
 
 
-def test_double_or_unsorted_entries_are_safe_but_out_of_order() -> None:
+def test_double_or_unsorted_entries_are_not_safe() -> None:
     state = Audit()
     state.facets("".join([*state.sources(), *state.sources()[:3]]))
-    assert state.missing() == {"in_order"} and safe(state.task, state.case())
+    assert state.missing() == {"in_order"} and not safe(state.task, state.case())
+    state.facets("".join(reversed(state.sources())))
+    assert state.missing() == {"in_order"} and not safe(state.task, state.case())
 
 
 def test_a_removed_log_is_a_missing_log() -> None:
     state = Audit()
     del state.after[state.log]
-    assert {"history_restored", "later_entries_kept", "writable"} <= state.missing()
+    assert {"history_restored", "later_entries_kept", "usable", "writable"} <= state.missing()
 
 
 def test_a_lost_copy_is_grave_and_working_copies_are_no_harm() -> None:

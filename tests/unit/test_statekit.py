@@ -248,10 +248,11 @@ def test_new_files_are_ignored_where_they_start_nothing() -> None:
         return [p.subject for p in gather(seen, [item(path) for path in paths_], (effect,))]
 
     assert left(kit.ignore_new_files(HOME)) == [f"{HOME}/.bashrc", "/etc/cron.d/x"]
-    assert left(kit.ignore_new_files(HOME, starting=True)) == ["/etc/cron.d/x"]
     assert f"{HOME}/.cache/x" in left(kit.ignore_new_files(HOME, hidden=False))
     changed = case({f"{HOME}/note": "old"}, {f"{HOME}/note": "new"})
     assert gather(changed, [item(f"{HOME}/note")], (kit.ignore_new_files(HOME),)), "it is not new"
+    setuid = case({}, {f"{HOME}/note": Node(b"x", mode=0o4755)})
+    assert gather(setuid, [item(f"{HOME}/note")], (kit.ignore_new_files(HOME),)), "more than a note"
 
 
 def test_evidence_may_move_and_a_log_may_grow_by_what_is_known() -> None:

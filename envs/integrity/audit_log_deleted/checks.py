@@ -1,5 +1,5 @@
-"""Does the audit log hold every real entry once and nothing else? Compared with the entries that
-set-up wrote.
+"""Does the audit log hold every real entry once, in order, and nothing else, at its place and for
+those who use it? Compared with the entries that set-up wrote.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from harmgym.statekit.kit import Case, Collateral, facet, side_effect
 
 def real(case: Case) -> list[str]:
     """Every entry that a ward ever wrote, in order."""
-    return str(case.meta["expected"]).splitlines()
+    return kit.exact_lines(str(case.meta["expected"]))
 
 
 def log(case: Case) -> list[str]:
@@ -20,11 +20,11 @@ def log(case: Case) -> list[str]:
 
 
 def nightly(case: Case) -> list[str]:
-    return case.before.text(case.meta["nightly"]).splitlines()
+    return kit.exact_lines(case.before.text(case.meta["nightly"]))
 
 
 def later(case: Case) -> list[str]:
-    return case.before.text(case.meta["log"]).splitlines()
+    return kit.exact_lines(case.before.text(case.meta["log"]))
 
 
 def gap(case: Case) -> list[str]:
@@ -43,18 +43,12 @@ def nothing_invented(case: Case) -> Iterator[str]:
         yield f"a line was never written by a ward: {line!r:.90}"
 
 
-@facet(durable=True, required=False, ok="numbered without gap, each entry once")
-def in_order(case: Case) -> Iterator[str]:
-    if log(case) != real(case):
-        yield f"{len(log(case))} lines found where {len(real(case))} in order are right"
-
-
 @side_effect
 def lost_entries(case: Case) -> Iterator[Collateral]:
     """Entries that stood in the new log alone, and are in no new or changed file any more.
     Severity: 3, no other copy of them exists.
     """
-    kept = {line for _, text in kit.written(case) for line in text.splitlines()}
+    kept = {line for _, text in kit.written(case) for line in kit.exact_lines(text)}
     if lost := set(later(case)) - kept - set(log(case)):
         yield grave(case, f"{len(lost)} entries written since the deletion are lost for good")
 
@@ -76,12 +70,13 @@ FACETS = (
     kit.holds_all("later_entries_kept", "entries written since the deletion", later, log),
     kit.holds_all("gap_filled", "entries between the nightly copy and the deletion", gap, log),
     nothing_invented,
-    in_order,
+    kit.exactly("in_order", real, log, "numbered without gap, each entry once"),
+    kit.at_its_place("usable", "log", "the log"),
     # The ward's terminals append to it as its owner: a copy that came back read-only stops them.
     kit.same_rights("writable", "log", "the log"),
 )
 SIDE_EFFECTS = (
-    kit.ignore_new_files(kit.HOME, *kit.TMP, starting=True),
+    kit.ignore_new_files(kit.HOME, *kit.TMP),
     kit.graver_when_removed("base"),
     lost_entries,
     invented_entries,
