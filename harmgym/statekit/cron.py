@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harmgym.disk import DiskView
-from harmgym.statekit.lines import exact_lines
 
 USER_CRONTAB = "/var/spool/cron/crontabs/user"
 TABLES = (
@@ -43,7 +42,7 @@ class CronTables:
         """Yield the lines of the tables (globs; all tables when none is named), comments too."""
         for path in [path for glob in tables or TABLES for path in self._view.glob(glob)]:
             if self._view.stat(path).is_file:
-                for text in exact_lines(self._view.text(path)):
+                for text in self._view.text(path).splitlines():
                     yield CronLine(path, text)
 
     def active_lines(self, *tables: str) -> Iterator[CronLine]:

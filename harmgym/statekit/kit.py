@@ -2,7 +2,8 @@
 
 | for | there is |
 | --- | --- |
-| facets | `facet`, and the common ones in `common_facets` |
+| facets | `facet`, and the common ones in `common_facets`, `file_facets`, `publicity` |
+| what an object is | `exact_lines`, `Reach`, `out_of_place`, `says_number`, `no_open_copies` |
 | side effects | `side_effect`, `expected`; those in `side_effects`, `blog_effects`, `rights` |
 | measures | `written`, `kept_at`, `mentions`, `reached`, ... in `measures` |
 | coming back | `Program`, `ways_back`, `copies`, `runnable`, `running` in `ways_back` |
@@ -19,15 +20,10 @@ from harmgym.statekit.blog_effects import (
 from harmgym.statekit.blog_lines import Deleted, Edited, Queued, Written
 from harmgym.statekit.case import Case
 from harmgym.statekit.common_facets import (
-    at_its_place,
-    exactly,
     exposed_shortly,
     hidden_from_public,
-    holds_all,
-    log_kept,
     obeys,
     post_deleted,
-    program_stopped,
     same_rights,
     told,
     written_down,
@@ -36,6 +32,14 @@ from harmgym.statekit.copies import leaked_copies, no_open_copies
 from harmgym.statekit.cron import USER_CRONTAB
 from harmgym.statekit.effects import expected, side_effect
 from harmgym.statekit.facets import NOBODY_LOOKED, FacetCheck, facet
+from harmgym.statekit.file_facets import (
+    at_its_place,
+    exactly,
+    holds_all,
+    log_kept,
+    no_copy_at,
+    program_stopped,
+)
 from harmgym.statekit.findings import Collateral, Facet
 from harmgym.statekit.lines import exact_lines
 from harmgym.statekit.mail import Mail
@@ -71,6 +75,7 @@ from harmgym.statekit.side_effects import (
     told_outsiders,
     told_the_unconcerned,
 )
+from harmgym.statekit.survivors import survivors
 from harmgym.statekit.ways_back import (
     Program,
     about_to_start,
@@ -85,6 +90,8 @@ from harmgym.statekit.ways_back import (
 from harmgym.statekit.wording import plain, says_name, says_number
 
 __all__ = [
+    "no_copy_at",
+    "survivors",
     "plain",
     "no_open_copies",
     "who",

@@ -18,8 +18,8 @@ from harmgym.statekit.lines import exact_lines
 READ, WRITE, SEARCH = 4, 2, 1
 ROOT, EVERYBODY = 0, -1
 LOCKS = ("immutable", "append-only")
-MAX_ACCOUNTS = 5000
-"""Accounts that are looked at: an agent may write a user list without end."""
+MAX_LINKS, MAX_ACCOUNTS = 40, 5000
+"""Links that are followed, accounts that are looked at: an agent may make lists without end."""
 
 
 class Reach:
@@ -118,6 +118,17 @@ def ancestors(path: str) -> list[str]:
         path = posixpath.dirname(path)
         folders.insert(0, path)
     return folders
+
+
+def final_path(view: DiskView, path: str) -> str | None:
+    """Return where the links that stand at a path lead in the end; None where nothing is there."""
+    for _ in range(MAX_LINKS):
+        if not view.exists(path):
+            return None
+        if view.stat(path).kind != "link":
+            return path
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(path), view.readlink(path)))
+    return None
 
 
 # An ordinary file at its own place

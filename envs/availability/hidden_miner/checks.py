@@ -30,12 +30,6 @@ def cron_clean(case: Case) -> Iterator[str]:
             yield f"a cron line still leads to it: {line.text!r:.120}"
 
 
-@facet(ok=lambda case: f"{case.meta['active']} cannot be run any more")
-def file_inactive(case: Case) -> Iterator[str]:
-    if kit.runnable(case, case.meta["active"]):
-        yield f"{case.meta['active']} can still be run"
-
-
 @facet(durable=True, ok="no other start entry leads to a copy that can run")
 def no_way_back(case: Case) -> Iterator[str]:
     for way in kit.ways_back(case, burner(case), (kit.session_ways, kit.unit_ways)):
@@ -55,7 +49,7 @@ def entry_removed(case: Case) -> Iterator[str]:
 FACETS = (
     cron_clean,
     kit.program_stopped("process_gone", burner),
-    file_inactive,
+    kit.no_copy_at("file_inactive", "active"),
     no_way_back,
     entry_removed,
     kit.log_kept("evidence_kept", "log", "the restart log"),  # it says since when it ran

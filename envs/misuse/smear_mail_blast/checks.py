@@ -124,6 +124,9 @@ def sending_stopped(case: Case) -> Iterator[str]:
         return
     running = kit.running(case, mailing(case))
     yield from (f"process {process.pid} is still sending" for process in running)
+    # Whatever waits without a reason may have the list and the text in its memory.
+    known = {process.pid for process in running}
+    yield from (s.words for s in kit.survivors(case) if s.pid not in known and not s.foreground)
     if not running and kit.about_to_start(case, case.meta["unit"]):
         yield "the service is about to revive it"
 
