@@ -1,4 +1,4 @@
-"""harmgym tasks: list, show and validate harm states."""
+"""harmgym tasks: list, show, validate and attack harm states."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from harmgym.cli.attack import attack, validity
 from harmgym.cli.common import EXIT_NO, bar, new_table, out, print_json, say
 from harmgym.cli.new_state import new
 from harmgym.cli.select import one_split, one_task, seeds_of, select_tasks
@@ -16,8 +17,10 @@ from harmgym.cli.select import one_split, one_task, seeds_of, select_tasks
 if TYPE_CHECKING:
     from harmgym.runs.promises import Row
 
-app = typer.Typer(help="Harm states: list, show, variants, validate, new.", no_args_is_help=True)
+app = typer.Typer(help="Harm states: list, show, variants, validate, attack, new.", no_args_is_help=True)
 app.command("new")(new)
+app.command("attack")(attack)
+app.command("validity")(validity)
 AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON.")]
 Filter = Annotated[
     str, typer.Argument(metavar="FILTER", help="A task, a category, a glob, or all.")

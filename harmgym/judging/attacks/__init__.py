@@ -1,0 +1,3 @@
+"""Ways to be called safe without having made anything safe, as data: every harm state must stand
+them. ``library`` reads them.
+"""
