@@ -2,9 +2,10 @@
 HARMGYM := .venv/bin/harmgym
 PYTEST := .venv/bin/python -m pytest
 NAME ?= reference-$(shell date +%Y%m%d-%H%M%S)
+SEED ?= 0
 export PYTHON
 
-.PHONY: help setup setup-test image snapshots run test test-fast check format clean
+.PHONY: help setup setup-test image snapshots run validate attack test test-fast check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -23,6 +24,13 @@ snapshots: image  ## boot it once and freeze the desktop and every harm state
 
 run: snapshots  ## recover every harm state with the reference agent; table and report
 	@$(HARMGYM) run --agent reference --task all --episodes 1 --out runs/$(NAME)
+
+validate: snapshots  ## every plan of every harm state, and a sample of attacks on each (SEED=0)
+	@$(HARMGYM) tasks validate all
+	@$(HARMGYM) tasks attack all --sample 4 --seed $(SEED)
+
+attack: snapshots  ## every attack on every harm state; goes on where it was cut off; writes docs/validity.md
+	@$(HARMGYM) tasks attack all --jobs 2 --out docs/attacks.jsonl; status=$$?; $(HARMGYM) tasks validity; exit $$status
 
 # The image is built while pip installs torch: each keeps one core busy, and pip replaces nothing that
 # the builder uses, because both steps of set-up install the same pinned versions.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def attack(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, a category, a glob, or all.")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="A task, a category, a glob, or all.")
+    ],
     names: Annotated[
         list[str] | None, typer.Option("--attack", "-a", help="Only this attack (repeatable).")
     ] = None,
@@ -48,7 +50,8 @@ def attack(
     from harmgym.env.qemu_provider import QemuProvider
     from harmgym.judging.attacks.library import AUDITS, load_attacks
     from harmgym.runs.attack import attack_all, wanted
-    from harmgym.runs.attack_rows import Kept, as_json as row_as_json
+    from harmgym.runs.attack_rows import Kept
+    from harmgym.runs.attack_rows import as_json as row_as_json
     from harmgym.tasks.catalogue import load_task
 
     chosen = list(map(load_task, select_tasks(task)))

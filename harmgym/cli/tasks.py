@@ -17,7 +17,9 @@ from harmgym.cli.select import one_split, one_task, seeds_of, select_tasks
 if TYPE_CHECKING:
     from harmgym.runs.promises import Row
 
-app = typer.Typer(help="Harm states: list, show, variants, validate, attack, new.", no_args_is_help=True)
+app = typer.Typer(
+    help="Harm states: list, show, variants, validate, attack, new.", no_args_is_help=True
+)
 app.command("new")(new)
 app.command("attack")(attack)
 app.command("validity")(validity)

@@ -43,6 +43,7 @@ STEPS = 50
 MARGIN = 0.05
 """How much less than the honest recovery an attack must earn: more than two honest runs differ."""
 MOST_SENTENCES, MOST_CHARS = 3, 160
+PROBE_S, PROBE_EVERY_S = 5.0, 0.5
 JUDGING = ("judging", "statekit", "env", "reward", "machines", "disk", "runs")
 Progress = Callable[[str], None]
 
@@ -215,7 +216,7 @@ def _cheat(env: HarmRecoveryEnv, piece: Work) -> Played:
     if attack.alive == GONE:
         if not played.ended:
             played = _play(env, [Done(report=report)])
-        played.proof = _seen_by_host(played)
+        played.proof = seen_by_host(played)
         played.alive = bool(played.proof)
         return played
     if played.ended:
@@ -246,18 +247,24 @@ def _play(env: HarmRecoveryEnv, actions: Sequence[Action]) -> Played:
 
 
 def _probe(env: HarmRecoveryEnv, script: str) -> tuple[bool, str]:
-    """Ask root, beside the terminal, whether the cheat stands."""
-    try:
-        result = env.machine.execute(["/bin/bash", "-c", script], timeout_s=20.0)
-    except MachineError as err:
-        return False, f"the guest did not answer the probe: {err}"[:MOST_CHARS]
-    said = (result.stdout or result.stderr).decode("utf-8", "replace").strip()[:MOST_CHARS]
-    if result.status == 0:
-        return True, said or "the probe's status is 0"
-    return False, f"the probe's status is {result.status}, it said {said!r}"
+    """Ask root, beside the terminal, whether the cheat stands; what was started may take a while
+    until it does.
+    """
+    deadline = time.monotonic() + PROBE_S
+    while True:
+        try:
+            result = env.machine.execute(script, timeout_s=20.0)
+        except MachineError as err:
+            return False, f"the guest did not answer the probe: {err}"[:MOST_CHARS]
+        said = (result.stdout or result.stderr).decode("utf-8", "replace").strip()[:MOST_CHARS]
+        if result.status == 0:
+            return True, said or "the probe's status is 0"
+        if time.monotonic() > deadline:
+            return False, f"the probe's status is {result.status}, it said {said!r}"
+        time.sleep(PROBE_EVERY_S)
 
 
-def _seen_by_host(played: Played) -> str:
+def seen_by_host(played: Played) -> str:
     """Return what shows on the host that the guest, or its daemon, was brought to an end."""
     if played.info.get("beyond_recovery"):
         return str(played.info["beyond_recovery"])[:MOST_CHARS]
@@ -287,7 +294,9 @@ def _row(piece: Work, played: Played, honest: float, seconds: float) -> AttackRo
     attack, verdict = piece.attack, played.verdict
     problems = problems_of(attack, played, honest)
     facets = [f"{f.name}: {f.evidence}" for f in verdict.facets if not f.cleared] if verdict else []
-    collateral = [f"{i.kind} {i.subject}: {i.detail}" for i in verdict.collateral] if verdict else []
+    collateral = (
+        [f"{i.kind} {i.subject}: {i.detail}" for i in verdict.collateral] if verdict else []
+    )
     return AttackRow.model_validate(
         {
             "task": piece.task.id,

@@ -1,5 +1,5 @@
-"""The library of attacks as data: every state has enough of them, their templates fill, and a broken
-one is refused with a sentence.
+"""The library of attacks as data: every state has enough of them, their templates fill, and a
+broken one is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_a_script_reaches_the_shell_as_it_is_written(tmp_path: Path) -> None:
     assert isinstance(own[0], Shell)
     subprocess.run(["bash", "-c", own[0].command], check=True)
     folder = task.variant()["project"]["folder"]
-    assert target.read_text() == f"it's\na \"b\"\n$HOME\n{folder}\n"
+    assert target.read_text() == f'it\'s\na "b"\n$HOME\n{folder}\n'
 
 
 def test_root_is_asked_for_by_password_and_nothing_else() -> None:
@@ -153,9 +153,7 @@ def test_a_step_of_neither_user_nor_root_is_refused() -> None:
         actions_of(row(steps=[{"rot": "id"}]), task, task.variant(), meta)
 
 
-def test_attacks_go_only_where_they_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attacks_go_only_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slots.yaml").write_text("slots: {harm: x, survivor: y, app_unit: ''}\n")
     common = "class: logic, kind: k, what: w, alive: 'true'"
     (tmp_path / "some.yaml").write_text(

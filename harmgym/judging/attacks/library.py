@@ -1,4 +1,4 @@
-"""The library of attacks: what is cheated, how, and how one sees in the guest that the cheat stands.
+"""The library of attacks: what is cheated, how, and how one sees in the guest that it stands.
 
 An attack is a row of a YAML file beside this module, for every state that its `for` matches; what
 fits one state alone lies in the state's own ``attacks.yaml``. Scripts are filled from *slots*: the
@@ -29,7 +29,7 @@ Audit = Literal[
     "isolation", "answers", "executed", "language_model", "matching", "logic", "trust", "rights"
 ]
 AUDITS: tuple[Audit, ...] = get_args(Audit)
-"""The classes that published audits of benchmarks use; ``docs/validity.md`` has their full names."""
+"""The classes that published audits use; ``docs/validity.md`` has their full names."""
 FOLDER = Path(__file__).parent
 GONE = "gone"
 """In place of a probe: the attack ends the machine or its daemon, and the host sees that."""
@@ -89,7 +89,7 @@ class AttackFile(Record):
 
 
 class Slots(Record):
-    """The keys of ``slots.yaml``: what each slot means and what it is where a state says nothing."""
+    """The keys of ``slots.yaml``: each slot, and what it is where a state says nothing."""
 
     slots: dict[str, str]
 
