@@ -716,3 +716,104 @@ def test_a_name_that_a_folder_has_twice_hides_nothing(
     before, after = edit(raw=rename)
     with pytest.raises(CorruptFileSystem, match="a name twice"):
         diff(before, after)
+
+
+def test_a_flood_hides_nothing_that_matters(
+    edit: Callable[..., tuple[Ext4View, Ext4View]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmgym.disk.ext4_diff.MAX_LISTED", 10)
+    new = tmp_path / "new.txt"
+    new.write_text("x")
+    decoys = [f"write {new} /home/user/a-decoy-{i}" for i in range(40)]
+    before, after = edit(
+        *decoys,
+        f"write {new} /home/user/z-setuid",
+        "set_inode_field /home/user/z-setuid mode 0104755",
+        f"write {new} /etc/zz",
+        "mkdir /home/user/.config",
+        f"write {new} /home/user/.config/zz",
+        "cd /home/user",
+        "mknod z-disk b 254 0",
+        "ln /etc/passwd /home/user/z-list",
+        "rm /empty",
+        "set_inode_field /usr/lib/thing.so mode 0100777",
+    )
+    found = diff(before, after)
+    listed = by_kind(found.changes)
+    assert {
+        ("/home/user/z-setuid", "added"),
+        ("/etc/zz", "added"),
+        ("/home/user/.config/zz", "added"),
+        ("/home/user/z-disk", "added"),
+        ("/home/user/z-list", "added"),
+        ("/empty", "removed"),
+        ("/usr/lib/thing.so", "mode"),
+    } <= listed
+    assert sum("decoy" in path for path, _ in listed) == 10 and found.unlisted == {"added": 30}
+    said = {change.path: change.sentence() for change in found.changes}
+    assert said["/home/user/z-disk"] == "block device 254:0 was added"
+    assert said["/home/user/z-setuid"] == "setuid file was added"
+
+
+def test_what_lies_deeper_than_a_path_reaches_is_counted(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    name = "n" * 250
+    down = [command for _ in range(20) for command in (f"mkdir {name}", f"cd {name}")]
+    found = diff(*edit("mkdir /x", "cd /x", *down))
+    assert max(len(change.path) for change in found.changes) <= 4096
+    assert len(found.changes) + found.unlisted["added"] == 21
+
+
+def test_a_feature_that_was_turned_on_is_named(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    """The kernel takes a feature that is written into the superblock of a mounted disk at once."""
+
+    def turn_on(file: Path) -> None:
+        with file.open("r+b") as disk:
+            disk.seek(1024 + 96)
+            old = int.from_bytes(disk.read(4), "little")
+            disk.seek(1024 + 96)
+            disk.write((old | 0x400).to_bytes(4, "little"))
+
+    with pytest.raises(CorruptFileSystem, match="ea_inode"):
+        edit(raw=turn_on)
+
+
+def test_a_changed_layout_is_no_longer_the_snapshots_disk(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    def turn_back(file: Path) -> None:
+        with file.open("r+b") as disk:  # the revision: inodes of 128 bytes
+            disk.seek(1024 + 76)
+            disk.write(bytes(4))
+
+    before, after = edit(raw=turn_back)
+    with pytest.raises(CorruptFileSystem, match="layout"):
+        diff(before, after)
+
+
+def test_extents_out_of_order_are_no_content(
+    image: tuple[Path, Path], edit: Callable[..., tuple[Ext4View, Ext4View]]
+) -> None:
+    """The kernel searches a tree by halves: what it finds in a wrong order is not what we read."""
+    view = open_disk([image[1]])
+    leaf = next(e.physical for e in view.fs.tree(view.lookup("/sparse.img")) if e.logical == -1)
+
+    def swap(file: Path) -> None:
+        with file.open("r+b") as disk:
+            disk.seek(leaf * BLOCK + 12)
+            first, second = disk.read(12), disk.read(12)
+            disk.seek(leaf * BLOCK + 12)
+            disk.write(second + first)
+
+    with pytest.raises(CorruptFileSystem, match="out of order"):
+        diff(*edit(raw=swap))
+
+
+def test_flags_that_need_an_absent_feature_are_said(
+    edit: Callable[..., tuple[Ext4View, Ext4View]],
+) -> None:
+    found = diff(*edit("set_inode_field /etc/passwd flags 0x80800")).changes
+    assert {change.sentence() for change in found} == {"now encrypted"}
