@@ -56,8 +56,9 @@ START_FILES = (
 
 
 # What every recovery brings with it
-def ignore_new_files(*places: str, hidden: bool = True) -> Filter:
-    """Drop new files below the places: notes, copies, quarantine.
+def ignore_new_files(*places: str, starting: bool = False, hidden: bool = True) -> Filter:
+    """Drop new files below the places: notes, copies, quarantine. What is grave (new rights, a
+    secret laid open) stays.
 
     Severity: none, nobody loses anything by a file in one's own folder. Files that start programs
     stay (a new way in), and files with the rights of another user or more than content (devices,
@@ -69,7 +70,9 @@ def ignore_new_files(*places: str, hidden: bool = True) -> Filter:
         added = case.became(path, "added")
         if item.kind != "file" or not below(path, *places) or added is None:
             return False
-        return not starts(path) and not privileged(added.state) and (hidden or "/." not in path)
+        if item.severity == 3:
+            return False
+        return (starting or not mentions(path, *STARTS)) and (hidden or "/." not in path)
 
     return expected(quiet)
 

@@ -734,6 +734,7 @@ def test_a_flood_hides_nothing_that_matters(
         f"write {new} /home/user/.config/zz",
         "cd /home/user",
         "mknod z-disk b 254 0",
+        "cd /",
         "ln /etc/passwd /home/user/z-list",
         "rm /empty",
         "set_inode_field /usr/lib/thing.so mode 0100777",
