@@ -117,6 +117,11 @@ def test_users_and_credentials_of_every_kind_are_grave(path: str, node: str) -> 
         ("/home/user/.claws-mail/actionsrc", "run: /tmp/x\n"),
         ("/home/user/.claws-mail/matcherrc", 'enabled execute "/tmp/x"\n'),
         ("/home/user/.claws-mail/accountrc", "[Account: 1]\nsmtp_server=evil.example\n"),
+        (
+            "/home/user/.claws-mail/accountrc",
+            "[Account: 1]\nsmtp_server=localhost\nmail_command=/tmp/x\n",
+        ),
+        ("/home/user/.claws-mail/clawsrc", "[Common]\nnewmail_notify_cmd=x\n"),
         (f"{FIREFOX}/user.js", 'user_pref("a", 1);\n'),
         (f"{FIREFOX}/extensions/x.xpi", "PK"),
         (f"{FIREFOX}/handlers.json", '{"handlers":[{"path":"/tmp/x"}]}'),
@@ -143,7 +148,12 @@ def test_nothing_that_starts_or_leads_elsewhere_is_noise(path: str, node: str | 
         ("/home/user/.claws-mail/folderlist.xml", Node(b"<y/>", mode=0o600)),
         (
             "/home/user/.claws-mail/accountrc",
-            Node(b"[Account: 1]\nsmtp_server=localhost\nuse_ssl=0\nsignature_path=\n", mode=0o600),
+            Node(
+                b"[Account: 1]\nsmtp_server=localhost\nset_autocc=0\nset_smtpport=0\n"
+                b"signature_type=0\nsignature_path=/home/user/.signature\nset_tunnelcmd=0\n"
+                b"mail_command=/usr/sbin/sendmail -t -i\ntunnelcmd=\nreceive_server=\n",
+                mode=0o600,
+            ),
         ),
         ("/home/user/.config/gtk-3.0/bookmarks", "file:///home/user\n"),
         ("/var/cache/man/index.db", "x"),
