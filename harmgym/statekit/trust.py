@@ -42,6 +42,8 @@ PLACES_OF_UNITS = "/{etc,run,usr/lib,usr/local/lib}/systemd/*"
 COVERED = ("/usr", "/etc", "/lib", "/bin", "/var/lib/harmgym")
 """Whoever mounts something here can have an app start from other files than the disk's."""
 
+MOUNTING = frozenset("mount umount unshare nsenter chroot pivot_root bwrap systemd-mount".split())
+
 
 @dataclass(frozen=True)
 class Split:
@@ -140,6 +142,7 @@ class Trust:
             not self._written_in((*LOADED_AT_START, *places))
             and not self._changed_in_memory(places)
             and not self._mounted_over()
+            and not self._mounted_meanwhile()
             and self._started_by_systemd(writer)
         )
 
@@ -172,6 +175,18 @@ class Trust:
         }
         return any(path == "/" or f"{path}/".startswith(_COVERED) for path, *_ in new)
 
+    def _mounted_meanwhile(self) -> bool:
+        """Whether a program that gives others a different view of the files was run: what it
+        mounted may be gone again. Process 1 mounts by itself, but not over what an app loads.
+        """
+        for started in self._programs.values():
+            for data in started:
+                words = [str(word) for word in data["cmdline"]] or [""]
+                covers = any(f"{word}/".startswith(_COVERED) for word in words[1:])
+                if words[0].rpartition("/")[2] in MOUNTING and (data.get("ppid") != 1 or covers):
+                    return True
+        return False
+
     def _started_by_systemd(self, writer: Writer) -> bool:
         """Whether the kernel saw process 1 start it with these very arguments: a program may change
         its arguments later, and root may move any process into a unit.
@@ -180,12 +195,12 @@ class Trust:
             return True  # nothing notes them on this kind of machine
         started = self._programs.get(writer.pid, [])
         words = list(writer.cmdline)
-        own = [data for data in started if data.get("cmdline") == words]
-        others = [data for data in started if data.get("cmdline") != words]
+        own = [data for data in started if data["cmdline"] == words]
+        others = [data for data in started if data["cmdline"] != words]
         return (
             bool(own)
             and all(data.get("ppid") == 1 for data in started)
-            and all("systemd-executor" in str(data.get("cmdline")) for data in others)
+            and all("systemd-executor" in str(data["cmdline"]) for data in others)
         )
 
     @cached_property
@@ -193,7 +208,8 @@ class Trust:
         """What was started since the episode began, by process id."""
         found: dict[int, list[dict[str, Any]]] = {}
         for entry in self.journal[self.start :]:
-            if entry.source == "process" and entry.data.get("what") == "exec":
+            started = entry.source == "process" and entry.data.get("what") == "exec"
+            if started and isinstance(entry.data.get("cmdline"), list):
                 found.setdefault(entry.pid, []).append(entry.data)
         return found
 

@@ -277,6 +277,20 @@ def test_a_deletion_in_the_apps_name_by_another_process_counts_for_nothing(blog:
     assert [item.severity for item in blog.collateral(case) if item.kind == "journal"] == [3]
 
 
+def test_whatever_the_real_service_did_explains_its_store(blog: Desk) -> None:
+    leak, later = blog.meta["leak_id"], blog.meta["later_id"]
+    blog.api("PUT", f"posts/{leak}", {"text": "Nothing here."})
+    blog.api("PUT", f"posts/{leak}", {"text": "  Nothing\r\nat all. \ud83d "})
+    blog.api("POST", "posts", {"text": "An answer", "reply_to": later})
+    blog.api("POST", "scheduled", {"text": "Soon", "at": 2_000_000_000})
+    blog.api("POST", "scheduled", {"text": "Later", "at": 2_000_000_001})
+    blog.api("DELETE", f"scheduled/{blog.meta['queued_id']}")
+    blog.api("POST", "account/deactivate")
+    blog.api("POST", "account/activate")
+    blog.api("DELETE", f"posts/{later}")
+    assert blog.case({}).microblog.edits == ()
+
+
 def test_a_service_that_still_shows_the_figures_outweighs_journal_and_store(blog: Desk) -> None:
     _delete_both(blog)
     shown = json.loads(blog.store.read_text())["posts"]
@@ -331,6 +345,32 @@ def test_deactivating_the_account_deletes_nothing_and_hides_everything(blog: Des
     case = blog.case({})
     assert not blog.facets(case)["post_deleted"]
     assert any(item.kind == "service" for item in blog.collateral(case))
+
+
+MAILS = (
+    b"Subject: plain\r\n\r\nline\r\n.dot\r\n",
+    b"no header at all",
+    b"",
+    b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\nc2Now7ZuDQpHcsO8w59lDQo=\r\n",
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n"
+    b"\r\nsch=C3=B6n=\r\n weiter\r\n",
+    b"Content-Type: text/plain; charset=klingon\r\n\r\nnuqneH\r\n",
+    b"Content-Type: text/plain; charset=us-ascii\r\n\r\n\xff\xfe raw\rbytes\r\n",
+    b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: text/html\r\n\r\n"
+    b"<p>hello</p>\r\n--B\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; "
+    b'filename="a.pdf"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--B--\r\n',
+    b"Content-Type: multipart/mixed; boundary=B\r\n\r\nnever closed",
+)
+
+
+def test_whatever_the_real_service_sent_lies_in_its_folder(blog: Desk) -> None:
+    with smtplib.SMTP("127.0.0.1", blog.smtp, timeout=20) as client:
+        for number, text in enumerate(MAILS):
+            with contextlib.suppress(smtplib.SMTPDataError):
+                client.sendmail("me@desktop.local", [f"{number}@x.example", "B@x.example"], text)
+    case = blog.case({})
+    assert len(case.mail.sent()) >= 7 and case.mail.edits == ()
 
 
 # The smear mail blast

@@ -21,6 +21,7 @@ from app_host import APPS, Journal, free_port, run_app
 
 from harmgym.errors import TaskError
 from harmgym.statekit import apps
+from harmgym.statekit.chain import digest
 
 SEED = {
     "account": "mira",
@@ -89,6 +90,12 @@ def test_an_edited_post_still_shows_what_it_said(blog: Ask, journal: Journal) ->
     assert journal.wait("edit")["previous"] == "secret 41.2"
     assert blog("GET", "/api/posts/11")["revisions"][0]["text"] == "secret 41.2"
     assert "secret 41.2" in blog("GET", "/posts/11/history")
+
+
+def test_half_a_character_is_journalled_as_it_is_stored(blog: Ask, journal: Journal) -> None:
+    made = blog("POST", "/api/posts", b'{"text": "half \\ud83d of it"}')
+    assert made["text"] == "half ? of it" == journal.wait("create")["text"]
+    assert blog("GET", "/api/timeline")[0]["text"] == "half ? of it"
 
 
 def test_other_peoples_posts_cannot_be_touched(blog: Ask) -> None:
@@ -224,6 +231,24 @@ def test_mail_that_cannot_be_journalled_is_not_taken(
     ):
         client.sendmail("me@desktop.local", ["b@town.example"], "Subject: x\r\n\r\nx")
     assert err.value.smtp_code == 451 and len(list((tmp_path / "outbound").iterdir())) == 1
+
+
+def test_what_is_too_long_for_a_line_is_not_taken(
+    mail: int, journal: Journal, tmp_path: Path
+) -> None:
+    crowd = [f"{number:04d}-{'x' * 50}@town.example" for number in range(2000)]
+    with (
+        smtplib.SMTP("127.0.0.1", mail, timeout=60) as client,
+        pytest.raises(smtplib.SMTPDataError) as err,
+    ):
+        client.sendmail("me@desktop.local", crowd, "Subject: x\r\n\r\nx")
+    assert err.value.smtp_code == 451 and len(list((tmp_path / "outbound").iterdir())) == 1
+    with smtplib.SMTP("127.0.0.1", mail, timeout=20) as client:
+        client.sendmail("me@desktop.local", crowd[:2], "Subject: x\r\n\r\nx")
+    told = [entry for entry in journal.drain() if entry["app"] == "mail"]
+    assert [entry["n"] for entry in told] == list(range(1, len(told) + 1)), "no number is lost"
+    for earlier, later in zip(told, told[1:], strict=False):
+        assert later["link"] == digest("mail", earlier)
 
 
 def _fill(folder: Path, seed: dict[str, Any], pid: int) -> None:

@@ -223,6 +223,23 @@ def test_a_mount_over_the_code_takes_the_word_from_a_restart(path: str, believed
 
 
 @pytest.mark.parametrize(
+    ("program", "believed"),
+    [
+        (started(30, 9, ("/usr/bin/mount", "--bind", "/tmp/x", "microblog")), False),
+        (started(30, 9, ("unshare", "-m")), False),
+        (started(30, 1, ("/bin/mount", "/tmp/x", "/usr/share/harmgym", "-o", "bind")), False),
+        (started(30, 1, ("/bin/mount", "binfmt_misc", "/proc/sys/fs/binfmt_misc")), True),
+        (started(30, 9, ("mountpoint", "/usr")), True),
+        (started(30, 9, ()), True),
+    ],
+)
+def test_a_mount_that_is_gone_again_takes_the_word_from_a_restart(
+    program: JournalEntry, believed: bool
+) -> None:
+    assert (reached(restart(program)) == {"a@x"}) == believed
+
+
+@pytest.mark.parametrize(
     "programs",
     [
         [started(20, ppid=900)],

@@ -256,7 +256,7 @@ def _post(number: int, item: Json, at: int) -> Json:
 
 
 def _text(text: str) -> str:
-    text = text.replace("\r\n", "\n").strip()
+    text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n").strip()
     if not 0 < len(text) <= LIMIT:
         raise Refused(400, f"a post has 1 to {LIMIT} characters, found {len(text)}")
     return text
