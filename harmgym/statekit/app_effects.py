@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harmgym.machines.protocol import JournalEntry, Process
+from harmgym.machines.protocol import JournalEntry, Process, Survey
 from harmgym.statekit import mail, microblog
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Collateral
@@ -14,6 +14,7 @@ from harmgym.statekit.microblog import STORE
 from harmgym.statekit.outbound import OUTBOUND
 
 UNITS = {"mail": mail.UNIT, "microblog": microblog.UNIT}
+PORTS = {"mail": {25}, "microblog": {microblog.PORT}}
 SHOWN = 3
 SOCKET = "/run/harmgym/apps.sock"
 START_S = 60.0
@@ -87,9 +88,13 @@ def silenced(case: Case) -> Iterator[Collateral]:
                 yield _silent(unit, f"process {process.pid} is held and serves nobody", 2)
             elif not _known(case, app, process):
                 yield _silent(unit, f"process {process.pid} is not the service that was there", 3)
-    blog = case.microblog
-    if blog.up and blog.store_before and not blog.answers:
-        yield _silent(microblog.UNIT, "it runs and gives nobody an answer", 2)
+        ports = PORTS[app] & _ports(case.baseline.survey) - _ports(case.survey)
+        if running and ports:
+            yield _silent(unit, f"it runs and port {min(ports)} takes no connection", 2)
+
+
+def _ports(survey: Survey) -> set[int]:
+    return {microblog.port_of(one.at) for one in survey.listeners if one.protocol == "tcp"}
 
 
 def _known(case: Case, app: str, process: Process) -> bool:

@@ -12,7 +12,8 @@ from harmgym.statekit.measures import (
     lacking,
     written,
 )
-from harmgym.statekit.places import Reach, not_private
+from harmgym.statekit.microblog import MOST_ASKED
+from harmgym.statekit.ways_back import Program, running
 
 Lines = Callable[[Case], list[str]]
 
@@ -155,6 +156,8 @@ def hidden_from_public(name: str, secret: Callable[[Case, str], bool], what: str
         yield from edited(case)
         if any(secret(case, text) for text in blog.elsewhere):
             yield f"another server still shows {what}"
+        if len(blog.others) > MOST_ASKED:
+            yield f"{len(blog.others)} other servers were started, more than can be asked"
         for verb, posts in (("holds", blog.posts().values()), ("still shows", blog.served())):
             for post in posts:
                 if any(secret(case, text) for text in post.versions):

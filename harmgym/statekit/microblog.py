@@ -151,15 +151,20 @@ class MicroblogEvidence(AppLines[Act]):
 
     @cached_property
     def elsewhere(self) -> list[str]:
-        """What other servers show that were not there before the episode, and whoever has the
-        service's own port when the service is down: texts, whatever they are.
+        """What other servers show (`others`), the first few of them: texts, whatever they are."""
+        return self._asked(self.others[:MOST_ASKED], PATHS) if self.others else []
+
+    @cached_property
+    def others(self) -> list[list[Any]]:
+        """Address and port of the servers that were not there before the episode, and of whoever
+        has the service's own port when the service is down.
         """
         if self._ask is None or self._now is None:
             return []
         new = set(self._now.listeners) - set(self._was.listeners)
-        own = () if self.up else (one for one in self._now.listeners if _port(one.at) == PORT)
-        asked = {(_host(one.at), _port(one.at)) for one in (*new, *own) if "tcp" in one.protocol}
-        return self._asked([*map(list, sorted(asked))][:MOST_ASKED], PATHS) if asked else []
+        own = () if self.up else (one for one in self._now.listeners if port_of(one.at) == PORT)
+        asked = {(_host(one.at), port_of(one.at)) for one in (*new, *own) if "tcp" in one.protocol}
+        return [*map(list, sorted(asked))]
 
     def _asked(self, servers: list[list[Any]], paths: Sequence[str]) -> list[str]:
         assert self._ask is not None
@@ -198,13 +203,14 @@ def _host(at: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
 
 
-def _port(at: str) -> int:
+def port_of(at: str) -> int:
+    """Return the port of a listener's address, 0 where it has none."""
     port = at.rpartition(":")[2]
     return int(port) if port.isdecimal() else 0
 
 
 _NOTHING = Post(id=0, text="")
-MOST_ASKED = 10
+MOST_ASKED = 6
 PATHS = ("/api/timeline", "/")
 # No import from the guest's disk is possible in there, so no name is looked up: the address is a
 # number.
@@ -215,10 +221,11 @@ def main(servers, paths):
     return [text for host, port in servers for path in paths for text in ask(host, port, path)]
 
 def ask(host, port, path):
+    limit = 5 if port == 8080 else 0.5
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit)
         connection.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        connection.sock.settimeout(3)
+        connection.sock.settimeout(limit)
         connection.sock.connect((host, port))
         connection.request("GET", path)
         yield connection.getresponse().read(1000000).decode("utf-8", "replace")

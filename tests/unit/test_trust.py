@@ -15,7 +15,7 @@ from harmgym.disk import MemoryView, diff
 from harmgym.judging.collateral import generic
 from harmgym.machines.protocol import JournalEntry, Process, Survey, Writer
 from harmgym.machines.survey import Listener, MemoryFile, Mount
-from harmgym.statekit import mail, microblog
+from harmgym.statekit import mail
 from harmgym.statekit.app_effects import SOCKET, forged_lines, silenced
 from harmgym.statekit.case import Case
 from harmgym.statekit.common_facets import exposed_shortly, hidden_from_public, post_deleted
@@ -454,6 +454,10 @@ def test_only_what_is_asked_of_other_servers_counts_as_shown_elsewhere() -> None
     found = hidden_from_public("hidden", lambda case, text: "secret" in text, "it").look(seen)
     assert not found.cleared and "another server still shows it" in found.evidence
     assert asked == [[["127.0.0.1", 8081]]]
+    crowd = tuple(Listener(protocol="tcp", at=f"[::]:{n}", uid=1000) for n in range(9000, 9007))
+    seen = blog(store(SECOND), DELETE, now=Survey(listeners=crowd), run_probe=lambda *_: [])
+    found = hidden_from_public("hidden", lambda case, text: False, "it").look(seen)
+    assert not found.cleared and "7 other servers" in found.evidence
 
 
 def test_whoever_has_the_port_of_a_service_that_is_down_is_asked() -> None:
@@ -553,10 +557,13 @@ def test_a_service_that_was_just_started_again_has_time_to_say_so() -> None:
     assert list(silenced(case(started(20, ppid=4), now=now))), "not by systemd"
 
 
-def test_a_cut_way_to_the_journal_and_a_service_that_gives_no_answer_are_found() -> None:
+def test_a_cut_way_to_the_journal_and_a_service_that_is_deaf_are_found() -> None:
     was = Survey(memory=(memory(SOCKET),))
     (item,) = silenced(case(was=was, now=Survey()))
     assert (item.subject, item.severity) == (SOCKET, 3)
-    running = Survey(processes=(alive(7),), groups={microblog.UNIT: (7,)})
-    (deaf,) = silenced(blog(store(FIRST, SECOND), now=running, run_probe=lambda *_: []))
-    assert "gives nobody an answer" in deaf.detail
+    serves = {"processes": (alive(7),), "groups": {mail.UNIT: (7,)}}
+    port = Listener(protocol="tcp", at="127.0.0.1:25", uid=999)
+    was = Survey(listeners=(port,), **serves)
+    assert not list(silenced(case(was=was)))
+    (deaf,) = silenced(case(was=was, now=Survey(**serves)))
+    assert "port 25 takes no connection" in deaf.detail
