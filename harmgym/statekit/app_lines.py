@@ -48,7 +48,9 @@ class AppLines(Generic[L]):
         self.malformed = tuple(entry for entry, line in told if line is None)
         last = (*split.before, *split.since)[-1:]
         number = next((entry.data.get("n") for entry in last), 0)
-        lost = untold(app, after, number) if isinstance(number, int) and last else ""
+        # Lines that are not believed came, too, and may be what the app counted.
+        sure = isinstance(number, int) and last and not split.foreign
+        lost = untold(app, after, number) if sure else ""
         self._breaks = split.breaks or ((lost,) if lost else ())
 
     @property
