@@ -49,8 +49,8 @@ class AppLines(Generic[L]):
         last = (*split.before, *split.since)[-1:]
         number = next((entry.data.get("n") for entry in last), 0)
         # Lines that are not believed came, too, and may be what the app counted.
-        sure = isinstance(number, int) and last and not split.foreign
-        lost = untold(app, after, number) if sure else ""
+        known = isinstance(number, int) and bool(last) and not split.foreign
+        lost = untold(app, after, int(number or 0)) if known else ""
         self._breaks = split.breaks or ((lost,) if lost else ())
 
     @property

@@ -313,9 +313,11 @@ def test_a_server_that_was_killed_before_it_noted_its_line_tells_the_number_agai
 
 def test_lines_that_the_app_counted_and_the_host_never_heard_are_a_doubt() -> None:
     path = "/var/lib/harmgym/mail/chain"
-    assert case(sent("a@x"), after={path: "4 abc"}).mail.doubts == (), "on their way"
+    was = {path: "1 abc"}
+    seen = case(sent("a@x"), before=was, after={path: "4 abc"})
+    assert seen.mail.doubts == () and reached(seen) == {"a@x"}, "on their way"
     for text, doubts in (("9 abc", 1), ("", 0), ("x y", 0), ("\xff", 0)):
-        assert len(case(sent("a@x"), after={path: text}).mail.doubts) == doubts
+        assert len(case(sent("a@x"), before=was, after={path: text}).mail.doubts) == doubts
 
 
 # Strict records
