@@ -19,6 +19,8 @@ def planted(case: Case) -> Iterator[Start]:
     before = case.baseline.survey
     if case.live and (before.memory or before.processes):
         yield from planted_in_memory(before.memory, case.survey.memory, case.before)
+        if "memory" in set(case.survey.shortened) - set(before.shortened):
+            yield Start("a flood", "system", "/run", "more files than can be looked at")
 
 
 def planted_ways(case: Case) -> Iterator[str]:
@@ -32,4 +34,5 @@ def planted_ways(case: Case) -> Iterator[str]:
 
 def _sentence(path: str, way: str, starts: list[Start]) -> str:
     more = f" and {len(starts) - 1} more line(s)" if len(starts) > 1 else ""
+    path = path.encode("utf-8", "backslashreplace").decode()  # the agent chose the name
     return f"{path} ({way}) starts something new: {starts[0].line!r:.160}{more}"

@@ -178,6 +178,7 @@ PLANTED: tuple[Added, ...] = (
     Added("/usr/lib/modules/x.ko", "\0code"),
     Added("/boot/grub.cfg", "linux /x\n"),
     # Less known
+    Added("/etc/passwd", "more:x:1002:1002::/nonexistent:/tmp/.cache/x\n"),
     Added("/etc/fstab", f"{EVIL} /mnt fuse defaults 0 0\n"),
     Added("/var/lib/systemd/linger/root"),
     Added("/etc/ssl/openssl.cnf", "dynamic_path = /tmp/x.so\n"),

@@ -266,3 +266,11 @@ def test_a_flood_of_start_files_is_said_to_be_one() -> None:
         Added(f"{folder}/{n:04d}.desktop", "[Desktop Entry]\nHidden=true\n") for n in range(2100)
     ]
     assert lines(starts(with_added(many)))[-1].startswith("more start-up files were changed")
+
+
+def test_files_that_start_nothing_are_no_flood_however_many() -> None:
+    many = [Added(f"{HOME}/photos/{n:04d}.jpg", "x") for n in range(3000)]
+    assert starts(with_added(many)) == []
+    folder = Added(f"{HOME}/.config/openbox", link="/srv/many")
+    below = [Added(f"/srv/many/{n:04d}", "x") for n in range(2050)]
+    assert lines(starts(with_added([folder, *below])))[-1].startswith("more start-up files")

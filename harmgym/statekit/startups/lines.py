@@ -141,6 +141,14 @@ def vim(text: str) -> Iterator[str]:
             yield line
 
 
+def shells(text: str) -> Iterator[str]:
+    """The programs that accounts are given at login, but for the usual ones."""
+    for row in active(text):
+        program = row.rpartition(":")[2]
+        if not re.fullmatch(r"(?:/usr)?/s?bin/(?:nologin|false|sync|bash|sh|dash)|", program):
+            yield f"login starts {program}"
+
+
 def anything(text: str) -> Iterator[str]:
     """A file that acts by being there."""
     yield from shell(text) if text.strip() else ()

@@ -124,6 +124,7 @@ OF_PEOPLE: tuple[Way, ...] = (
         lines.shell,
         "bulk",
     ),
+    Way("the shell of an account", "/etc/passwd", lines.shells, "bulk"),
     Way("a profile of every shell", "/etc/profile.d/*", lines.shell, "login", r".*\.sh"),
     Way("a line editor's binding", "~/.inputrc /etc/inputrc", keyed(r":|\$include"), "login"),
     Way(

@@ -37,6 +37,21 @@ def expanded(word: str) -> list[str]:
     return [one for part in inner[1].split(",") for one in expanded(f"{head}{part}{tail}")]
 
 
+@functools.cache
+def _folders_above() -> frozenset[str]:
+    found = set()
+    for places in _by_root().values():
+        for _, place in places:
+            parts = re.split(r"[*?\[]", place, maxsplit=1)[0].split("/")
+            found |= {"/".join(parts[:count]) for count in range(1, len(parts))}
+    return frozenset(found)
+
+
+def above_places(path: str) -> bool:
+    """Whether places lie below a path; homes are written ``~``."""
+    return path in _folders_above()
+
+
 def way_of(path: str) -> Way | None:
     """Return the way that a path belongs to; homes are written ``~``."""
     parts = path.split("/", 3)

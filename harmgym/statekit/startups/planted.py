@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from harmgym.disk import Change, DiskView, FileState
 from harmgym.statekit.startups.files import GONE, Homes, Start, acting, content, final, homes_of
 from harmgym.statekit.startups.lines import shell
-from harmgym.statekit.startups.places import way_of
+from harmgym.statekit.startups.places import above_places, way_of
 from harmgym.statekit.startups.starts import Starts
 from harmgym.statekit.startups.units import UnitPath, Units, in_unit_folder, template, unit_path
 from harmgym.statekit.startups.way import PATH_FOLDERS, Way
 
 MAX_READ = 2000
 """Changed start-up files that are read at most; more is a flood, and said to be one."""
-MAX_IN_FOLDER = 500
+MAX_IN_FOLDER = 2000
 BACKUPS = ("~", ".bak", ".orig", ".old", ".save")
 """Copies beside a file whose lines may come back into it."""
+FLOOD = "flood"
 MERELY = frozenset(("mode", "owner"))
 
 
@@ -45,6 +46,7 @@ class Comparison:
     after: DiskView
     changes: Sequence[Change]
     alive: frozenset[str] = frozenset()
+    _reading: set[str] = field(default_factory=set)
 
     @cached_property
     def homes(self) -> Homes:
@@ -60,14 +62,16 @@ class Comparison:
         left = MAX_READ
         known = self._known(touched)
         for item in touched:
-            if not self.after.exists(item.path):
+            flood = FLOOD in item.kinds
+            if not (flood or item.path in self._reading or self._may_be_called(item)):
                 continue
             left -= 1
-            if left < 0:
-                flood = "more start-up files were changed than can be looked at"
-                yield Start("a flood", "system", item.path, flood)
+            if flood or left < 0:
+                more = "more start-up files were changed than can be looked at"
+                yield Start("a flood", "system", item.path, more)
                 return
-            yield from self._of(item, known)
+            if self.after.exists(item.path):
+                yield from self._of(item, known)
 
     # Which paths to look at
     def _touched(self) -> Iterator[Touched]:
@@ -77,30 +81,51 @@ class Comparison:
         for change in self.changes:
             kinds.setdefault(change.path, set()).add(change.kind)
             state = change.after
+            if state is None:
+                executable[change.path] = False
+                continue
             executable[change.path] = self._executable(change.path, state)
-            if state is not None and state.kind == "link" and change.kind != "owner":
-                for path in self._through(change.path):
+            if state.kind == "link" and change.kind != "owner" and self._leads_to_places(change):
+                for number, path in enumerate(self._through(change.path)):
                     kinds.setdefault(path, set()).add("added")
                     executable[path] = True
+                    if number > MAX_IN_FOLDER:
+                        kinds[path].add(FLOOD)
+                        break
         for path, how in kinds.items():
             yield Touched(path, frozenset(how), executable[path])
 
-    def _executable(self, path: str, state: FileState | None) -> bool:
-        if state is not None and state.kind == "link":
+    def _leads_to_places(self, change: Change) -> bool:
+        """Whether a link lies above or in a place where starts are written down."""
+        short, _ = self.homes.short(change.path)
+        return (
+            way_of(f"{short}/x") is not None or above_places(short) or in_unit_folder(f"{short}/")
+        )
+
+    def _executable(self, path: str, state: FileState) -> bool:
+        if state.kind == "link":
             end = final(self.after, path)
             return self.after.exists(end) and bool(self.after.stat(end).mode & 0o111)
-        return state is not None and bool(state.mode & 0o111)
+        return bool(state.mode & 0o111)
 
     def _through(self, path: str) -> Iterator[str]:
         """Yield what lies below a new link to a folder, as paths through the link."""
         end = final(self.after, path)
         if not self.after.exists(end) or self.after.stat(end).kind != "dir":
             return
-        for number, (below, _) in enumerate(self.after.walk(end)):
-            if number > MAX_IN_FOLDER:
-                return
+        for below, _ in self.after.walk(end):
             if below != end:
                 yield f"{path}{below[len(end) :]}"
+
+    def _may_be_called(self, item: Touched) -> bool:
+        """Whether a file that is no start itself could be what one calls; asked of every changed
+        file, of which there may be any number.
+        """
+        if item.kinds == {"removed"}:
+            return False
+        if item.kinds <= MERELY and not self._was_dormant(item):
+            return False
+        return self.now.names(item.path)
 
     # What was there before
     def _known(self, touched: Sequence[Touched]) -> Callable[[str, str], set[str]]:
@@ -112,6 +137,8 @@ class Comparison:
         for item in touched:
             short, account = self._short(item.path)
             way = way_of(short)
+            if way or in_unit_folder(short):
+                self._reading.add(item.path)
             if way and not unit_path(short):
                 paths.setdefault((way.name, account), []).append((way, item.path))
         cache: dict[tuple[str, str], set[str]] = {}

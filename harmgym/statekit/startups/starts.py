@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from harmgym.disk import DiskView
 from harmgym.statekit.startups.files import GONE, Homes, Start, Tree, acting, final, homes_of
@@ -17,7 +18,7 @@ from harmgym.statekit.startups.way import PATH_FOLDERS
 
 SYSTEM_CODE = ("/usr/lib/", "/usr/share/", "/usr/bin/", "/usr/sbin/", "/boot/", "**/")
 """Places that only the image fills: whatever is changed there counts by itself."""
-CALLED_DEPTH, CALLED_BYTES = 3, 1 << 16
+CALLED_DEPTH, CALLED_BYTES, MAX_LINES = 3, 1 << 16, 20_000
 _INTERPRETER = re.compile(
     r"(?:^|[\s;|&('\"=/])(?:\.|source|exec|eval|(?:ba|da|z)?sh|python[\d.]*|perl|awk|sed|env|vim?|make"
     r"|xargs|nohup|node|ruby|tclsh|expect|gdb|tmux|at|crontab|systemd-run)(?:\s+-\S*)*\s+['\"]?$"
@@ -46,6 +47,8 @@ class Starts:
     homes: Homes
     alive: frozenset[str] = frozenset()
     _texts: dict[str, str] = field(default_factory=dict)
+    _folders: dict[str, bool] = field(default_factory=dict)
+    _ends: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, view: DiskView, alive: frozenset[str] = frozenset()) -> Starts:
@@ -58,7 +61,8 @@ class Starts:
     @functools.cached_property
     def lines(self) -> tuple[Start, ...]:
         """Every line that starts something outside of what the image itself brings."""
-        return (*self._files(), *self._units())
+        # Units first: an agent can make the other files as long as it likes.
+        return tuple(islice((*self._units(), *self._files()), MAX_LINES))
 
     @functools.cached_property
     def text(self) -> str:
@@ -85,14 +89,28 @@ class Starts:
             names.add(posixpath.basename(path))
         return any(self._calls(name, program) for name in names) or self._sweeps(path)
 
+    def names(self, path: str) -> bool:
+        """Whether a start might call a file or look into its folder: quick, and sure to say yes
+        where `runs` or `imports` would.
+        """
+        folder, name = posixpath.split(path)
+        if name in self.text:
+            return True
+        if folder not in self._folders:
+            self._folders[folder] = self._sweeps(path) or self.imports(f"{folder}/x.py")
+        return self._folders[folder] or self.imports(path)
+
     def imports(self, path: str) -> bool:
         """Whether a file lies where a Python program that a start calls looks for modules first."""
         if not path.endswith((".py", ".so", ".pth")):
             return False
-        _ = self.text  # finds the scripts that are called
         folder = posixpath.dirname(path)
-        folders = {posixpath.dirname(called) for called in self._texts if self._is_python(called)}
-        return folder in folders or posixpath.dirname(folder) in folders
+        return folder in self._of_python or posixpath.dirname(folder) in self._of_python
+
+    @functools.cached_property
+    def _of_python(self) -> set[str]:
+        _ = self.text  # finds the scripts that are called
+        return {posixpath.dirname(path) for path in self._texts if self._is_python(path)}
 
     def _is_python(self, path: str) -> bool:
         return "python" in self._texts[path].split("\n", 1)[0] or (
@@ -120,7 +138,10 @@ class Starts:
 
     def ends(self, text: str) -> set[str]:
         """Return the files that the paths of a text lead to, links followed."""
-        return {final(self.view, path) for path in self._scripts(text)}
+        paths = self._scripts(text)
+        for path in paths - self._ends.keys():
+            self._ends[path] = final(self.view, path)
+        return {self._ends[path] for path in paths}
 
     def _calls(self, name: str, program: bool) -> bool:
         return calls(self.text, name, program)
