@@ -18,6 +18,8 @@ MAX_FILES = 2000
 """Files that one place is expanded to at most: an agent can make any number."""
 MEMORY = ("/run/", "/dev/", "/proc/", "/sys/")
 """What the disk does not hold."""
+MERGED = ("/bin/", "/sbin/", "/lib/", "/lib64/")
+"""Folders that are links to their twins below /usr."""
 GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -70,6 +72,8 @@ class Homes:
 def final(view: DiskView, path: str) -> str:
     """Return where the links at the end of a path lead, whether anything is there or not."""
     for _ in range(MAX_LINKS):
+        if path.startswith(MERGED) and view.exists(f"/usr{path}"):
+            path = f"/usr{path}"
         if not view.exists(path) or view.stat(path).kind != "link":
             return path
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path), view.readlink(path)))

@@ -28,6 +28,11 @@ def _by_root() -> dict[str, list[tuple[int, str]]]:
     return found
 
 
+@functools.cache
+def _is_glob(place: str) -> bool:
+    return re.search(r"[*?\[]", place) is not None
+
+
 def expanded(word: str) -> list[str]:
     """Return the alternatives of a glob with braces, each without any."""
     inner = re.search(r"\{([^{}]*)\}", word)
@@ -61,6 +66,6 @@ def way_of(path: str) -> Way | None:
     index, best = _by_root(), len(TABLE)
     for root in roots:
         for number, place in index.get(root, ()):
-            if number < best and matches(path, place):
+            if number < best and (path == place or (_is_glob(place) and matches(path, place))):
                 best = number
     return TABLE[best] if best < len(TABLE) else None

@@ -49,6 +49,7 @@ class Starts:
     _texts: dict[str, str] = field(default_factory=dict)
     _folders: dict[str, bool] = field(default_factory=dict)
     _ends: dict[str, str] = field(default_factory=dict)
+    _followed: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, view: DiskView, alive: frozenset[str] = frozenset()) -> Starts:
@@ -128,6 +129,11 @@ class Starts:
 
     def followed(self, line: str) -> list[str]:
         """Return a line and the lines of the scripts that it calls, as one text for each."""
+        if line not in self._followed:
+            self._followed[line] = self._follow(line) if "/" in line else [line]
+        return self._followed[line]
+
+    def _follow(self, line: str) -> list[str]:
         texts, seen, fresh = [line], set[str](), [line]
         for _ in range(CALLED_DEPTH):
             called = {path for text in fresh for path in self._scripts(text)} - seen
@@ -147,7 +153,10 @@ class Starts:
         return calls(self.text, name, program)
 
     def _sweeps(self, path: str) -> bool:
-        folder = re.escape(posixpath.dirname(path))
+        folder = posixpath.dirname(path)
+        if folder not in self.text:
+            return False
+        folder = re.escape(folder)
         swept = rf"run-parts[^\n;|&]*{folder}/?(?![\w./-])|(?<![\w./-]){folder}/\*"
         return re.search(swept, self.text) is not None
 
