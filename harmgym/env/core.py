@@ -288,7 +288,8 @@ class HarmRecoveryEnv(gymnasium.Env[Observation, Any]):
         except InputError:
             raise
         except Exception as err:  # the guest may answer anything, and the host may fail anywhere
-            return self._cut_off(log, err, stage, info)
+            with _typed(stage):
+                return self._cut_off(log, err, stage, info)
         if not (terminated or truncated):
             return self._last, 0.0, False, False, info
         try:
@@ -404,6 +405,8 @@ def read_action(given: Any) -> tuple[Action | None, str | None]:
         return to_action(given), None
     try:
         return parse_action(given), None
+    except RecursionError:
+        return None, "needed an action, found something that is nested without end"
     except ActionError as err:
         if isinstance(given, str | Mapping):
             return None, str(err)

@@ -170,8 +170,10 @@ def touches_screen(action: Action | None) -> bool:
 
 def as_json(action: Action | None, given: Any) -> dict[str, Any]:
     """Return the action in JSON form, or what was given instead of one."""
-    return (
-        dump_action(action)
-        if action is not None
-        else {"type": "malformed", "text": str(given)[:2000]}
-    )
+    if action is not None:
+        return dump_action(action)
+    try:
+        text = str(given)[:2000]
+    except RecursionError:
+        text = f"a {type(given).__name__} that is nested without end"
+    return {"type": "malformed", "text": text}

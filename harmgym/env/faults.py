@@ -118,10 +118,7 @@ def typed(error: Exception, stage: Stage) -> Exception:
     """
     if isinstance(error, MachineError | InputError):
         return error
-    said = said_by_host(error, stage)
-    if said is None and isinstance(error, MemoryError):
-        said = HostFault("out of memory", "host_memory", stage, "Python was refused memory")
-    return said or MachineError(f"{stage}: {what_went_wrong(error)}")
+    return said_by_host(error, stage) or MachineError(f"{stage}: {what_went_wrong(error)}")
 
 
 def reset_fault(error: MachineError) -> HostFault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -169,7 +170,7 @@ class QemuProvider:
 
     def keep_evidence(self, lease: Lease, error: Exception) -> str | None:
         machine = lease.machine
-        with contextlib.suppress(MachineError):
+        with contextlib.suppress(MachineError, OSError, subprocess.SubprocessError):
             machine.stop()  # writes the transcript, and ends the writing to the serial log
         return keep_folder(machine.folder, machine.name, f"{type(error).__name__}: {error}\n")
 

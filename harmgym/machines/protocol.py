@@ -229,6 +229,12 @@ class Machine(Protocol):
         """
         ...
 
+    def unplugged(self) -> tuple[str, ...]:
+        """Return the devices of disk and channel that the guest's kernel has let go of, as the host
+        sees it: nothing reaches them any more, whatever the guest says.
+        """
+        ...
+
     def disk_chain(self) -> tuple[Path, ...]:
         """Return the disk's files, newest first: (overlay, …, raw image). Read them only while the
         machine is paused.

@@ -378,6 +378,9 @@ class FakeMachine:
             nodes[path] = Node(data=file.data, kind=kind, mode=file.mode, uid=uid, gid=uid)
         return MemoryView(nodes)
 
+    def unplugged(self) -> tuple[str, ...]:
+        return ()
+
     def disk_chain(self) -> tuple[Path, ...]:
         return ()
 

@@ -300,6 +300,19 @@ class QemuMachine:
         # there), not a fault of the machine, which can still be looked at and kept as evidence.
         return open_disk(self._chain)
 
+    def unplugged(self) -> tuple[str, ...]:
+        return self._guard("unplugged", self._unplugged, *LIVE)
+
+    def _unplugged(self) -> tuple[str, ...]:
+        found: list[str] = []
+        for device in self.qmp("x-query-virtio"):
+            if device["name"] in ("virtio-blk", "virtio-serial"):
+                told = self.qmp("x-query-virtio-status", {"path": device["path"]})["status"]
+                # A driver that lets go of its device resets it.
+                if not any("DRIVER_OK" in status for status in told["statuses"]):
+                    found.append(str(device["name"]))
+        return tuple(found)
+
     def disk_chain(self) -> tuple[Path, ...]:
         return self._chain
 
