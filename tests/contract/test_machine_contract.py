@@ -305,6 +305,10 @@ def test_processes_and_units_are_listed(machine: Machine) -> None:
     assert {pid for found in units.values() for pid in found} & pids
 
 
+def test_no_device_is_unplugged(machine: Machine) -> None:
+    assert machine.unplugged() == ()
+
+
 def test_the_journal_only_grows(machine: Machine) -> None:
     before = machine.journal()
     machine.shell("true; echo journal")

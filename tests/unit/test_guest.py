@@ -110,6 +110,48 @@ def test_a_call_without_answer_times_out_and_says_what_was_seen(peer: Peer) -> N
     assert 0.2 <= time.monotonic() - began < 2
 
 
+def test_a_silent_daemon_is_not_waited_for_as_long_as_the_call_may_take(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmgym.machines.guest.channel.LISTEN_S", 0.2)
+    monkeypatch.setattr("harmgym.machines.guest.channel.SILENCE_S", 0.4)
+    began = time.monotonic()
+    with pytest.raises(GuestTimeout, match="no answer to 'shell'"):
+        peer.channel.request("shell", 60.0, {})
+    assert 0.5 <= time.monotonic() - began < 10
+    assert [peer.request()["op"], peer.request()["op"]] == ["shell", "ping"]
+
+
+def test_a_daemon_that_gives_signs_of_life_is_waited_for(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmgym.machines.guest.channel.LISTEN_S", 0.2)
+    monkeypatch.setattr("harmgym.machines.guest.channel.SILENCE_S", 5.0)
+
+    def busy() -> None:
+        asked = peer.request()
+        for _ in range(3):  # each is a ping, asked while the command goes on
+            peer.sock.sendall(ok(peer.request(), {}))
+        peer.sock.sendall(ok(asked, "at last"))
+
+    threading.Thread(target=busy, daemon=True).start()
+    assert peer.channel.request("shell", 60.0, {}) == "at last"
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 30])
+def test_a_number_beyond_bounds_is_no_answer(peer: Peer, number: bytes) -> None:
+    peer.answer(
+        lambda request: frame(b'{"id": %d, "ok": true, "result": ' % request["id"] + number + b"}")
+    )
+    with pytest.raises(GuestError, match="not JSON"):
+        peer.channel.ping()
+
+
+def test_half_a_surrogate_pair_is_written_out(peer: Peer) -> None:
+    peer.answer(lambda request: ok(request, {"caf\udce9": ["\ud800"]}))
+    assert peer.channel.ping() == {"caf\\udce9": ["\\ud800"]}
+
+
 def test_an_error_of_the_guest_is_told(peer: Peer) -> None:
     peer.answer(
         lambda request: frame(
