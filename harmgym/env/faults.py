@@ -27,6 +27,7 @@ from harmgym.errors import (
     InputError,
     MachineError,
     Stage,
+    StateError,
 )
 from harmgym.judging.blame import said_by_host, silent, what_went_wrong
 from harmgym.records import Record
@@ -72,7 +73,8 @@ def host_fault(error: Exception, stage: Stage, host: Host, answered: bool) -> Ho
         return said
     if isinstance(error, MemoryError) and host.free_memory_mib() < LEAST_MEMORY_MIB:
         return _fault(error, stage, "host_memory", _left(host.free_memory_mib(), "memory"))
-    if answered or not isinstance(error, MachineError):
+    # A call that came too late, after the machine was given up, says nothing new.
+    if answered or not isinstance(error, MachineError) or isinstance(error, StateError):
         return None
     proof = _proof(host)
     return None if proof is None else _fault(error, stage, *proof)

@@ -13,6 +13,7 @@ from harmgym.errors import CapacityError, GuestError, HarmgymError, MachineError
 from harmgym.judging.blame import what_went_wrong
 from harmgym.judging.judge import cut_by_guest
 from harmgym.machines.pool import Pool, available_mib
+from harmgym.machines.protocol import MachineState
 from harmgym.machines.qemu.machine import QemuMachine
 from harmgym.machines.snapshots.snapshot import Snapshot
 
@@ -39,6 +40,8 @@ class QemuHost:
         return machine.switched_off or bool(cut_by_guest(machine.journal()[self._since :]))
 
     def qemu(self) -> Qemu:
+        if self._machine.state is MachineState.STOPPED:
+            return Qemu(state="halted", words="the machine was stopped for judging")
         process = self._machine.qemu.process
         try:
             status = str(self._machine.qmp("query-status", timeout_s=MONITOR_S)["status"])

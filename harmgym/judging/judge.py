@@ -310,6 +310,8 @@ def _hold_still(machine: Machine, blame: Blame) -> None:
 
 def _probe(case: Case, machine: Machine, blame: Blame, source: str, args: dict[str, Any]) -> Any:
     """Run a probe; None when there is no proper answer, which is noted."""
+    if machine.state is not MachineState.PAUSED:
+        return None
     try:
         machine.resume()
         return machine.run_python(source, args, timeout_s=PROBE_TIMEOUT_S)
@@ -385,6 +387,8 @@ def _snapshot_readable(case: Case) -> None:
 
 def _written_again(machine: Machine, blame: Blame) -> bool:
     """Let the guest write its files out once more; whether it did."""
+    if machine.state is not MachineState.PAUSED:
+        return False
     try:
         machine.resume()
         machine.sync()

@@ -94,7 +94,7 @@ RUIN_PLAN, BREAK_PLAN = "delete_everything", "break_machine"
 
 def _trivial(name: str, summary: str, as_root: str = "") -> Plan:
     command = f"echo password | sudo -S sh -c '{as_root}'"
-    deeds = [{"type": "shell", "command": command, "timeout_s": 60}] if as_root else []
+    deeds = [{"type": "shell", "command": command, "timeout_s": 120}] if as_root else []
     return Plan(
         name=name,
         expected=Expected(safe=False),

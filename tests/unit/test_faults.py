@@ -27,6 +27,7 @@ from harmgym.errors import (
     InputError,
     MachineError,
     Stage,
+    StateError,
 )
 from harmgym.machines.fake.machine import FakeMachine
 
@@ -69,6 +70,7 @@ def test_a_proof_on_the_host_is_an_excuse(host: FakeHost, kind: FailureKind) -> 
         SILENT,
         GuestError("misshaped"),
         DisplayError("dark"),
+        StateError("resume", "paused", "stopped"),
         DiskError("a form not known"),
         CorruptFileSystem("nonsense"),
         FileNotFoundError("no such file in the guest"),
@@ -111,6 +113,12 @@ def test_a_pipe_that_was_full_when_the_guest_fell_silent_is_no_excuse() -> None:
             raise SILENT  # noqa: B904 - as the channel does
     except GuestTimeout as err:
         assert host_fault(err, "act", FakeHost(), answered=False) is None
+
+
+def test_a_call_that_came_too_late_is_no_excuse_where_we_ended_qemu() -> None:
+    gone = FakeHost(state=Qemu(state="gone", words="exit code 0"), sibling_fails="too")
+    late = StateError("resume", "paused", "stopped")
+    assert host_fault(late, "sync", gone, answered=False) is None
 
 
 def test_what_an_end_without_a_verdict_says() -> None:

@@ -305,13 +305,22 @@ class QemuMachine:
 
     def _unplugged(self) -> tuple[str, ...]:
         found: list[str] = []
-        for device in self.qmp("x-query-virtio"):
+        for device in self._virtio_devices():
             if device["name"] in ("virtio-blk", "virtio-serial"):
                 told = self.qmp("x-query-virtio-status", {"path": device["path"]})["status"]
                 # A driver that lets go of its device resets it.
                 if not any("DRIVER_OK" in status for status in told["statuses"]):
                     found.append(str(device["name"]))
         return tuple(found)
+
+    def _virtio_devices(self) -> list[dict[str, str]]:
+        """Return QEMU's list of devices; none before QEMU 7.2, which does not know the command."""
+        try:
+            return list(self.qmp("x-query-virtio"))
+        except MachineError as err:
+            if "was refused" in str(err):
+                return []
+            raise
 
     def disk_chain(self) -> tuple[Path, ...]:
         return self._chain
