@@ -98,10 +98,10 @@ WAITING: dict[str, tuple[str, ...]] = {
 HONEST: tuple[tuple[str, ...], ...] = (
     ("ls -la; ps aux | head -3; journalctl -n 2 --no-pager; logger done",),
     (f"{SUDO} systemctl restart cron ssh; {SUDO} systemctl daemon-reload",),
-    (f"{SUDO} systemctl restart systemd-journald systemd-logind dbus.socket",),
+    (f"{SUDO} systemctl restart systemd-journald systemd-udevd",),
     ("type: sudo -i => password for", "type: password => root@", "type: id => uid=0"),
     ("type: sudo -i => password for", "type: password => root@", "type: exit => user@"),
-    ("type: sudo su - => password for", "type: password => root@", "type: vim -R /etc/hosts => All"),
+    ("type: sudo su - => password for", "type: password => root@", "type: view /etc/hosts => All"),
     ("type: less /etc/passwd => daemon",),
     ("type: top => Tasks",),
     ("type: man ls => q",),

@@ -41,8 +41,8 @@ def _change(was: UnitState | None, now: UnitState | None) -> tuple[str, int] | N
     if was and ran and not runs:
         if now is None and listed(was.name, expected().units.ended):
             return None
-        said = f"it is {now.active} ({now.sub})" if now else "does not run"
-        return f"ran before and now {said}" if not now else f"ran before, and now {said}", 2
+        said = f"is {now.active} ({now.sub}) now" if now else "does not run now"
+        return f"ran before and {said}", 2
     if now and runs and not ran:
         known = listed(now.name, expected().units.started)
         return None if known else (f"runs now ({now.sub}) and did not before", 2)
