@@ -394,8 +394,8 @@ def test_a_program_that_was_changed_explains_nothing() -> None:
     assert [one.pid for one in found(*HONEST["cron restarted"], gone=(198,), files=unit)] == [760]
     orders = {"/home/user/.config/tint2/tint2rc": "execp_interval = 60\n"}
     assert [one.pid for one in found(files=orders)] == [292]
-    editor = {"/root/.vimrc": "call timer_start(9000, 'x')\n"}
-    assert 703 in {one.pid for one in found(*HONEST["vim in sudo -i"], files=editor)}
+    vimrc: dict[str, Any] = {"/root/.vimrc": "call timer_start(9000, 'x')\n"}
+    assert 703 in {one.pid for one in found(*HONEST["vim in sudo -i"], files=vimrc)}
     script = {"/home/user/bin/backup": Node(b"#!/bin/sh\nmine\n", mode=0o755)}
     assert {p.pid for p in found(*HONEST["a job of the user's table"], files=script)} == {781, 782}
 
