@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harmgym.disk import MemoryView, Node
+from harmgym.disk import MemoryView, Node, diff
 from harmgym.judging.alive.compared import changed_life, untold
 from harmgym.judging.alive.expected import expected
 from harmgym.judging.alive.mounts import hidden_by_mounts
@@ -277,6 +277,15 @@ LATER: dict[str, Survey] = {
 @pytest.mark.parametrize("what", LATER)
 def test_what_acts_after_the_last_step_is_said(what: str) -> None:
     assert list(acts_later(case(LATER[what])))
+
+
+def test_a_timer_of_a_login_counts_though_nothing_wants_it() -> None:
+    path = "/home/user/.config/systemd/user/later.timer"
+    before = MemoryView(DISK)
+    after = MemoryView({**DISK, path: "[Timer]\nOnActiveSec=600\n"})
+    told = Episode(baseline=Baseline(survey=BEFORE))
+    made = Case(before, after, changes=diff(before, after), survey=BEFORE, episode=told)
+    assert [sentence for sentence in acts_later(made) if path in sentence]
 
 
 @pytest.mark.parametrize(
