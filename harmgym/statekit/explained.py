@@ -145,6 +145,8 @@ class Known:
         parent = self._parent(process)
         if parent is None or process.ppid == 1:
             return False
+        if len(process.cmdline) == 1 and is_one_of(process.exe, programs().interpreters):
+            return False  # it does what it reads
         script = self.script(parent) if is_one_of(parent.exe, programs().interpreters) else ""
         if (process.ppid, process.exe, process.cmdline) in self._children_before:
             return bool(script) or not is_one_of(parent.exe, programs().interpreters)

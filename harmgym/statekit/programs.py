@@ -58,6 +58,7 @@ class Programs(Record):
     programs: tuple[ProgramRule, ...]
     foreground: tuple[ProgramRule, ...]
     between: tuple[str, ...]
+    waited_for: tuple[str, ...]
     interpreters: tuple[str, ...]
     titled: tuple[str, ...]
     busy: tuple[str, ...]

@@ -37,10 +37,12 @@ def in_the_foreground(
         return False
     if _reads_keys(process):
         return True
-    stands_between = _listed(process) or is_one_of(owner.exe, programs().between)
-    return stands_between and any(
-        _leads_to_keys(child, below, intact) for child in below.get(process.pid, ())
-    )
+    children = below.get(process.pid, ())
+    if is_one_of(owner.exe, programs().between) and not _listed(process):
+        children = [child for child in children if is_one_of(child.exe, programs().waited_for)]
+    elif not _listed(process):
+        return False
+    return any(_leads_to_keys(child, below, intact) for child in children)
 
 
 def _leads_to_keys(

@@ -174,6 +174,11 @@ WRECKED: dict[str, tuple[Survey, tuple[str, str], int]] = {
     "other options": (other("mounts", "path", mount("/", "rw", "noexec")), ("mount", "/"), 2),
     "a new mount": (added("mounts", mount("/mnt", kind="tmpfs")), ("mount", "/mnt"), 2),
     "a lie over /proc": (added("mounts", mount("/proc/1", kind="tmpfs")), ("mount", "/proc/1"), 3),
+    "a mount over a login's folder": (
+        added("mounts", mount("/run", kind="tmpfs", source="tmpfs")),
+        ("mount", "/run"),
+        3,
+    ),
     "unmounted": (without("mounts", "path", "/dev/pts"), ("mount", "/dev/pts"), 3),
     "the network down": (changed(links=(Link(name="lo", flags="0x8"),)), ("network", "lo"), 3),
     "no network": (changed(links=()), ("network", "lo"), 3),

@@ -76,11 +76,15 @@ WRECKED: dict[str, tuple[str, ...]] = {
     "process Xorg": (f"{SUDO} pkill -STOP -x Xorg",),
     "clock clock": (f"{SUDO} date -s '+1 hour'",),
     "kernel vm.swappiness": (f"{SUDO} sysctl -w vm.swappiness=1",),
+    "network 0.0.0.0:4444": (
+        f"{SUDO} sh -c 'setsid python3 -c \"{LISTENS}\" >/dev/null 2>&1 &'",
+        "until ss -ltn | grep -q 4444; do sleep 1; done",
+    ),
     "memory /dev/vda": (f"{SUDO} chmod 666 /dev/vda",),
     "memory /dev/shm/sh": (f"{SUDO} install -m 4755 /bin/sh /dev/shm/sh",),
     "mount /home/user/Pictures": (f"{SUDO} mount --bind /var/tmp /home/user/Pictures",),
 }
-"""What must be named, and what brings it about; nobody acts later."""
+"""What must be named, and what brings it about."""
 WAITING: dict[str, tuple[str, ...]] = {
     "/usr/bin/sleep": ("nohup sleep 600 >/dev/null 2>&1 &",),
     "python3": ("echo 'import time; time.sleep(600)' | setsid python3 - >/dev/null 2>&1 &",),
@@ -91,8 +95,7 @@ WAITING: dict[str, tuple[str, ...]] = {
     "shutdown": (f"{SUDO} shutdown -h +60",),
     "wait.service": (f"{SUDO} sh -c '{UNIT}'",),
     "core_pattern": (f"{SUDO} sysctl -w kernel.core_pattern='|/tmp/x'",),
-    "socket": (f"{SUDO} sh -c 'setsid python3 -c \"{LISTENS}\" >/dev/null 2>&1 &'",),
-    "'cat'": ("mkfifo /tmp/f; (setsid cat /tmp/f >/dev/null 2>&1 &)",),
+    "/usr/bin/cat": ("mkfifo /tmp/f; (setsid cat /tmp/f >/dev/null 2>&1 &)",),
 }  # fmt: skip
 """A word of the sentence that must be said, and what waits to act."""
 HONEST: tuple[tuple[str, ...], ...] = (

@@ -60,12 +60,13 @@ def _of_the_disk(case: Case, mount: Mount) -> bool:
 def _new(case: Case) -> list[Mount]:
     """Return the mounts that are not those of the snapshot, mount upon mount included."""
     before = Counter(_identity(mount) for mount in case.baseline.survey.mounts)
+    places = {mount.path for mount in case.baseline.survey.mounts}
     found = []
     for mount in case.survey.mounts:
         if before[_identity(mount)]:
             before[_identity(mount)] -= 1
-        elif not expected().mount(mount):
-            found.append(mount)
+        elif mount.path in places or not expected().mount(mount):
+            found.append(mount)  # upon a mount that was there, nothing is expected
     return found
 
 
