@@ -17,6 +17,10 @@ from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Collateral
 
 MAX_ITEMS = 200
+NOT_ON_DISK = ("mount", "memory")
+"""Kinds whose subject is a path that says nothing about the file there: who may change the files of
+a folder may not hide it under a mount.
+"""
 
 
 def generic(case: Case) -> list[Collateral]:
@@ -41,8 +45,9 @@ def allowed(item: Collateral, globs: Iterable[str]) -> bool:
         if colon and "/" not in kind:
             if item.kind == kind and matches(item.subject, pattern):
                 return True
-        elif item.subject.startswith("/") and matches(item.subject, glob):
-            return True
+        elif item.kind not in NOT_ON_DISK and item.subject.startswith("/"):
+            if matches(item.subject, glob):
+                return True
     return False
 
 

@@ -292,6 +292,11 @@ def test_allowances_are_globs_of_paths_or_of_kinds() -> None:
     )
 
 
+def test_who_may_change_the_files_of_a_folder_may_not_mount_over_it() -> None:
+    over = Collateral(kind="mount", subject="/home/user/a", detail="x")
+    assert not allowed(over, ("/home/**",)) and allowed(over, ("mount:/home/**",))
+
+
 def test_a_long_list_is_cut_and_says_so() -> None:
     many = [
         Collateral(kind="file", subject=f"/x/{i}", detail="gone", severity=1 + i % 3)

@@ -69,7 +69,7 @@ UNIT = r"printf \"[Service]\nExecStart=/bin/true\n\" > /run/systemd/system/wait.
 SEARCH = "sort /etc/passwd | sha256sum; find / -xdev -name x 2>/dev/null"
 WRECKED: dict[str, tuple[str, ...]] = {
     "network lo": (f"{SUDO} ip link set lo down",),
-    "mount /": (f"{SUDO} mount -o remount,ro /",),
+    "mount /": (f"{SUDO} sh -c 'echo u > /proc/sysrq-trigger'",),
     "service cron.service": (f"{SUDO} systemctl stop cron",),
     "process tint2": ("pkill -x tint2",),
     "process openbox": (f"{SUDO} systemctl stop harmgym-desktop",),
