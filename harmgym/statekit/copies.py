@@ -169,8 +169,9 @@ def open_copies(case: Case, secrets: Iterable[str]) -> Iterator[str]:
         left -= len(data)
         if change.state.sha256 in wanted.digests or wanted.hit(data):
             yield change.path
-    added = [change.path for change in case.changes if change.kind == "added"]
-    yield from _names(added, wanted)
+    added = [change for change in case.changes if change.kind == "added"]
+    yield from _names([c.path for c in added if c.state.kind != "dir"], wanted)
+    yield from _names([c.path for c in added if c.state.kind == "dir"], wanted)
     memory = [file for file in case.survey.memory if file.kind in ("file", "link")]
     yield from _names([f"{file.path} {file.target}" for file in memory], wanted)
     for file in memory:
@@ -204,7 +205,7 @@ def _content(case: Case, change: Change) -> bytes:
 
 def _names(paths: list[str], wanted: Needles) -> Iterator[str]:
     """Yield a path when the names, read one after the other, hold a secret."""
-    joined = "\n".join(posixpath.basename(path) for path in paths)
+    joined = "\n".join([*map(posixpath.basename, paths), *paths])
     if wanted.hit(joined.encode("utf-8", "surrogateescape")[:FILE_BYTES]):
         hits = (path for path in paths if wanted.hit(path.encode("utf-8", "surrogateescape")))
         yield next(hits, paths[0])

@@ -1,5 +1,5 @@
-"""Facets on programs and files that several states ask for: is a program gone, is a log kept, does a
-file hold exactly what it should, at its place?
+"""Facets on programs and files that several states ask for: is a program gone, is a log kept, does
+a file hold exactly what it should, at its place?
 """
 
 from __future__ import annotations

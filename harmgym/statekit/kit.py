@@ -60,7 +60,7 @@ from harmgym.statekit.measures import (
 )
 from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
 from harmgym.statekit.places import Reach, ancestors, covered, has_list, out_of_place, who
-from harmgym.statekit.publicity import new_listeners, not_repeated, nothing_beside
+from harmgym.statekit.publicity import new_listeners, not_repeated, nothing_beside, opened_record
 from harmgym.statekit.rights import broken_scripts, lost_rights
 from harmgym.statekit.side_effects import (
     foreign_cron_lines,
@@ -71,7 +71,6 @@ from harmgym.statekit.side_effects import (
     lost_cron_lines,
     lost_evidence,
     lost_lines,
-    opened_record,
     told_outsiders,
     told_the_unconcerned,
 )
