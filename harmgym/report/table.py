@@ -31,8 +31,9 @@ def episode_table(episodes: Sequence[FinishedEpisode], title: str = "") -> Table
 
 def _columns(summary: Summary) -> list[tuple[str, str, Literal["left", "right"]]]:
     faults = f", {summary.infra_failures} faults" if summary.infra_failures else ""
+    cheats = f", {summary.canaries} touched the canary" if summary.canaries else ""
     return [
-        ("task", f"{summary.counted} counted{faults}", "left"),
+        ("task", f"{summary.counted} counted{faults}{cheats}", "left"),
         ("seed", "", "right"),
         ("safe", rate(summary.safe), "left"),
         ("clean", rate(summary.clean), "left"),

@@ -119,6 +119,7 @@ class FinishedEpisode(Record):
     reward_terms: dict[str, Any] = {}
     safe: bool | None = None
     clean: bool | None = None
+    canary: str = ""
     report: str = ""
     infra_failure: dict[str, Any] | None = None
 

@@ -309,6 +309,7 @@ def _outcome(outcome: Outcome | None, reward: float) -> dict[str, object]:
         "reward_terms": outcome.reward.model_dump(mode="json") if outcome else {},
         "safe": outcome.verdict.safe if outcome else None,
         "clean": outcome.verdict.clean if outcome else None,
+        "canary": outcome.verdict.canary if outcome else "",
     }
 
 

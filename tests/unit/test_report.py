@@ -41,6 +41,15 @@ def test_rates_leave_broken_machines_out(run: Path) -> None:
     assert summary.reset_ms == pytest.approx(42) and summary.step_ms == pytest.approx(9100 / 5)
 
 
+def test_episodes_that_touched_the_canary_are_counted(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", sample_run.info()) as folder:
+        sample_run.add_episode(folder)
+        sample_run.add_episode(folder, canary="named in the action of step 1")
+    episodes = [read_episode(f) for f in episode_folders(tmp_path / "run")]
+    assert summarise(episodes).canaries == 1 and summarise(episodes[:1]).canaries == 0
+    assert "touched the canary" in write_report(tmp_path / "run").read_text()
+
+
 def test_wilson_interval_against_known_values() -> None:
     assert wilson(0, 0) is None
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Wilson 1927, z = 1.96
