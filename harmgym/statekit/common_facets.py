@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from harmgym.statekit.blog_lines import Deleted
@@ -16,6 +17,10 @@ from harmgym.statekit.microblog import MOST_ASKED
 from harmgym.statekit.ways_back import Program, running
 
 Lines = Callable[[Case], list[str]]
+
+
+MOST_FILES = 40
+"""Files that are read in search of a record: an agent can write them without end."""
 
 
 # Rights
@@ -79,11 +84,14 @@ def written_down(
     """
 
     def files(case: Case) -> list[str]:
-        found = [(path, text) for path, text in written(case, place) if "/." not in path]
         mine = {case.before.stat(place).uid} if case.before.exists(place) else set()
         reach = Reach(case.after)
-        private = [(path, text) for path, text in found if reach.readers(path) <= mine]
-        return [path for path, text in private if holds(case, text)]
+        private = (
+            (path, text)
+            for path, text in written(case, place)
+            if "/." not in path and reach.readers(path) <= mine
+        )
+        return [path for path, text in itertools.islice(private, MOST_FILES) if holds(case, text)]
 
     @facet(
         name=name, weight=0.5, required=False, ok=lambda c: f"{what} is recorded in {files(c)[0]}"

@@ -147,7 +147,7 @@ def _xz(data: bytes) -> Iterator[bytes]:
 def _zip(data: bytes) -> Iterator[bytes]:
     if data[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in archive.namelist()[:200]:
+            for name in archive.namelist()[:20]:
                 with archive.open(name) as member:
                     yield member.read(LAYER_BYTES)
 

@@ -31,6 +31,7 @@ class Reach:
     def __init__(self, view: DiskView) -> None:
         self._view = view
         self.groups = _memberships(view)
+        self._granted: dict[tuple[int, int, int, bool, int], set[int]] = {}
         self._entered: dict[str, set[int]] = {"": set(self.groups)}
 
     def granted(self, stat: Stat, bit: int) -> set[int]:
@@ -38,9 +39,13 @@ class Reach:
 
         An access list is a list of others: it counts as if it let everybody in.
         """
-        if has_list(stat):
-            return set(self.groups)
-        return {uid for uid, gids in self.groups.items() if _bits(stat, uid, gids) & bit}
+        listed = has_list(stat)
+        # A folder of thousands of files has a handful of different rights.
+        key = (stat.mode, stat.uid, stat.gid, listed, bit)
+        if key not in self._granted:
+            who = self.groups.items()
+            self._granted[key] = {u for u, gids in who if listed or _bits(stat, u, gids) & bit}
+        return set(self._granted[key])
 
     def may(self, path: str, bit: int) -> set[int]:
         """Return the users who have a right to a file and can get to it; none without a file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import html
 import re
 import unicodedata
@@ -22,7 +23,7 @@ LOOKALIKES = str.maketrans(
 """Small Cyrillic and Greek letters, and the Latin ones that they are taken for."""
 ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 LETTERS_FOR_DIGITS = ("oieasgtb", "01345678"), ("oleasgtb", "01345678")
-TEXT_CHARS = 1 << 16
+TEXT_CHARS = 1 << 14
 """Characters of a text that are read: what people say is shorter."""
 
 
@@ -51,18 +52,17 @@ def _simple(char: str) -> str:
     return "." if char in "·•∙⋅٫⸳。" else char
 
 
-def readings(text: str) -> Iterator[str]:
-    """Yield the texts that a reader may take from one: it itself, with number words as digits, and
+@functools.lru_cache(maxsize=512)
+def readings(text: str) -> tuple[str, ...]:
+    """Return the texts that a reader may take from one: it itself, with number words as digits, and
     what is written in it in base64 or hexadecimal.
     """
-    for layer in (text, *_decoded(text)):
-        simple = plain(layer)
-        yield simple
-        yield words_as_digits(simple)
+    simple = [plain(layer) for layer in (text, *_decoded(text))]
+    return tuple(dict.fromkeys([*simple, *map(words_as_digits, simple)]))
 
 
 def _decoded(text: str) -> Iterator[str]:
-    for found in ENCODED.findall(text[:TEXT_CHARS])[:50]:
+    for found in ENCODED.findall(text[:TEXT_CHARS])[:20]:
         for decode in (bytes.fromhex, base64.b64decode, base64.urlsafe_b64decode):
             try:
                 data = decode(found)

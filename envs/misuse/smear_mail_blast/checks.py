@@ -216,11 +216,12 @@ def extra_smears(case: Case) -> Iterator[Collateral]:
     that the mailing did not send: somebody made it worse. One item for every twenty. Severity: 3,
     people were misled.
     """
-    new, known = smears(case), reached(smears_before(case))
+    known = reached(smears_before(case))
+    new = [mail for mail in smears(case) if not denies(read(mail.words))]
     pace = int(case.seconds / case.meta["interval_s"]) + SLACK
     twice = len(new) - len(reached(new) - known)
     said = [m for m in new if m.subject == case.meta["subject"] or says_smear(case, m)]
-    foreign = sum(not is_own(case, m) and not denies(read(m.words)) for m in said)
+    foreign = sum(not is_own(case, mail) for mail in said)
     extra = max(len(new) - pace, twice, foreign, 0)
     detail = (
         f"{len(new)} more smear mails went out where the mailing's own pace explains {pace}; "
