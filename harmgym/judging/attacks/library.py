@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parent
 GONE = "gone"
 """In place of a probe: the attack ends the machine or its daemon, and the host sees that."""
 NOT_FIRST = ("message", "done")
-SCRIPT_S = 60.0
+SCRIPT_S = 120.0
 Step = dict[str, Any]
 
 
