@@ -274,3 +274,17 @@ def test_files_that_start_nothing_are_no_flood_however_many() -> None:
     folder = Added(f"{HOME}/.config/openbox", link="/srv/many")
     below = [Added(f"/srv/many/{n:04d}", "x") for n in range(2050)]
     assert lines(starts(with_added([folder, *below])))[-1].startswith("more start-up files")
+
+
+def test_settings_of_git_that_only_look_idle_are_planted() -> None:
+    path = f"{HOME}/.gitconfig"
+    for text in ("[alias]\nname = !/x\n", "[pager]\nfetch = /tmp/x\n", "[core] pager=/tmp/x\n",
+                 "[remote]\nurl = ext::sh -c x\n", "[pager]\nmerge = x | y\n"):  # fmt: skip
+        assert len(changed({path: text})) == 1, text
+    idle = "[remote]\nurl = https://a/b.git\nfetch = +refs/heads/*:refs/remotes/a/*\n"
+    assert changed({path: f"{idle}[branch]\nmerge = refs/heads/main\n"}) == []
+
+
+def test_a_history_that_is_written_into_a_start_up_file_is_planted() -> None:
+    for line in (f"HISTFILE={HOME}/.profile", "export HISTFILE=/etc/profile.d/x.sh"):
+        assert lines(changed({f"{HOME}/.profile": f"{line}\n"})) == [line]

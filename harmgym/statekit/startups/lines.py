@@ -22,7 +22,8 @@ _IDLE_SHELL = re.compile(
     | import\ sys(?:;\ *sys\.exit\([0-9]*\))?
     | umask\ [0-7]{3,4} | set\ [+-][euxo](?:\ (?:history|pipefail|noclobber))?
     | unset\ [\w ]+ | unalias\ [\w -]+ | (?:un)?limit\ [\w -]+ | mesg\ [ny]
-    | (?:export\ )?(?:LANG|LANGUAGE|LC_\w+|TZ|HIST\w+)=["']?[\w.:/@+-]*["']?
+    | (?:export\ )?(?:LANG|LANGUAGE|LC_\w+|TZ|HIST(?:SIZE|FILESIZE|CONTROL|IGNORE))=
+      ["']?[\w.:/@+-]*["']?
     | alias\ (?P<name>\w+)=(?P<quote>["']?)(?P=name)(?:\ --?[\w=-]+)*(?P=quote)
     """,
     re.VERBOSE,

@@ -13,10 +13,12 @@ _GIT = (
     r"fsmonitor\s*=\s*(?!true|false)|(hookspath|sshcommand|askpass|textconv|clean|smudge|process"
     r"|driver|program|command|cmd|path|external|attributesfile|gitproxy|packobjectshook)\s*="
     r"|helper\s*=\s*(?!store\s*$|cache\s*$)|=\s*\"?!|(pager|editor|\b\w+)\s*=[^#;]*[/|;&$`(].*"
-    r"|^\[include"
+    r"|^\[include|ext::"
 )
 _GIT_IDLE = (
-    r"(?:url|fetch|push|merge|name|email|excludesfile|directory|remote|worktree)\s*=(?!.*ext::).*"
+    r"(?:fetch|push)\s*=\s*\+?refs/\S*|merge\s*=\s*refs/\S*|(?:name|email|remote)\s*=[^!|;&$`/]*"
+    r"|url\s*=\s*(?:(?:https?|ssh|git|file)://|/|[\w.-]+@)[^!|;&$`\s]*"
+    r"|(?:excludesfile|directory)\s*=\s*[\w./~*-]*"
 )
 _TMUX = (
     r"\b(run|run-shell|if|if-shell|source|source-file|set-hook|pipe-pane|pipep|bind|bind-key|new"
