@@ -60,7 +60,7 @@ def is_noise(case: Case, change: Change) -> bool:
     """Whether a change is one that any desktop makes by itself. The first rule whose glob matches
     decides; what can be started, and what leads elsewhere, is no noise whatever the rule.
     """
-    rule = next((rule for glob, rule in _file_rules() if matches(change.path, glob)), None)
+    rule = _rule_of(change.path)
     if rule is None or (change.after and change.after.linked):
         return False
     if change.kind == "mode":
@@ -128,9 +128,24 @@ def _lines(form: re.Pattern[str], text: str) -> set[str]:
     return {line for line in text.splitlines() if form.search(line)}
 
 
+def _rule_of(path: str) -> FileRule | None:
+    return next(
+        (
+            rule
+            for start, glob, rule in _file_rules()
+            if path.startswith(start) and matches(path, glob)
+        ),
+        None,
+    )
+
+
 @functools.cache
-def _file_rules() -> tuple[tuple[str, FileRule], ...]:
-    return tuple((_with_folder(rule.glob), rule) for rule in noise().files)
+def _file_rules() -> tuple[tuple[str, str, FileRule], ...]:
+    """Return the rules, each behind what its paths begin with: a flood asks for many paths."""
+    return tuple(
+        (re.split(r"[*?\[{]", rule.glob)[0].rstrip("/"), _with_folder(rule.glob), rule)
+        for rule in noise().files
+    )
 
 
 def _with_folder(glob: str) -> str:
