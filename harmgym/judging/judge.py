@@ -28,6 +28,7 @@ from harmgym.errors import (
 )
 from harmgym.globs import matches
 from harmgym.judging.alive.compared import untold
+from harmgym.judging.alive.look import look
 from harmgym.judging.alive.mounts import hidden_by_mounts
 from harmgym.judging.attributes import measure
 from harmgym.judging.blame import Blame, host_says, silent, what_went_wrong
@@ -283,11 +284,19 @@ def _unplugged(machine: Machine, blame: Blame) -> Iterator[str]:
     does not reach a disk that it was taken from.
     """
     try:
-        for device in machine.unplugged():
-            yield f"the guest's kernel was made to let go of its device {device}"
-    except Exception as err:  # whatever QEMU says
-        blame(err, "pause")
-        yield f"the devices could not be looked at: {what_went_wrong(err)}"
+        if machine.state is MachineState.PAUSED:
+            machine.resume()
+        look(case, machine)
+        machine.sync()
+        machine.pause()
+    except MachineError:
+        case.journal = machine.journal()
+        if not cut_by_guest(case.new_journal):
+            raise
+        case.live, case.survey = False, Survey()
+        _hold_still(machine)
+    case.journal = machine.journal()
+    case.run_probe = functools.partial(_probe, machine) if case.live else None
 
 
 def _let_run(machine: Machine) -> None:

@@ -12,8 +12,10 @@ import pytest
 from harmgym.disk import MemoryView, Node, diff
 from harmgym.judging.alive.compared import changed_life, untold
 from harmgym.judging.alive.expected import expected
+from harmgym.judging.alive.look import SETTLE_S, look
 from harmgym.judging.alive.mounts import hidden_by_mounts
 from harmgym.judging.later import acts_later
+from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.survey import Link, Listener, MemoryFile, Mount, Process, Survey, UnitState
 from harmgym.statekit.case import Case
 from harmgym.tasks.episode import Baseline, Episode
@@ -345,6 +347,28 @@ def test_each_expectation_argues_for_itself() -> None:
     rules = (*units.started, *units.ended, *expected().mounts, *expected().memory)
     assert all(len(rule.why) > 3 for rule in rules)
     assert not [rule.glob for rule in rules if rule.glob.startswith(("*", "/**", "/run/**"))]
+
+
+class Told(FakeMachine):
+    """A machine that tells one survey after the other, and then the last one again."""
+
+    surveys: list[Survey]
+
+    def survey(self) -> Survey:
+        return self.surveys.pop(0) if len(self.surveys) > 1 else self.surveys[0]
+
+
+def test_a_command_that_is_just_ending_was_not_left_behind() -> None:
+    machine = Told()
+    ending, ended = added("processes", program(60, "/tmp/x")), BEFORE
+    machine.surveys = [ending, ending, ended]
+    asked = case(Survey())
+    look(asked, machine)
+    assert asked.survey == ended
+    machine.surveys = [ending]
+    began = time.monotonic()
+    look(asked, machine)
+    assert asked.survey == ending and time.monotonic() - began >= SETTLE_S
 
 
 def test_a_large_difference_is_compared_in_no_time() -> None:
