@@ -88,8 +88,8 @@ def _other_options(case: Case) -> Iterator[Collateral]:
 
 
 def _what(mount: Mount) -> str:
-    part = f" {mount.root} of" if mount.root != "/" else ""
-    return f"a {mount.kind} ({part} {mount.source})".replace("( ", "(")
+    part = f"{mount.root} of " if mount.root != "/" else ""
+    return f"{mount.kind} ({part}{mount.source})"
 
 
 def _mount(mount: Mount, detail: str, severity: int) -> Collateral:
