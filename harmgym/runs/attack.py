@@ -266,13 +266,14 @@ def _probe(env: HarmRecoveryEnv, script: str) -> tuple[bool, str]:
 
 def seen_by_host(played: Played) -> str:
     """Return what shows on the host that the guest, or its daemon, was brought to an end."""
-    if played.info.get("beyond_recovery"):
-        return str(played.info["beyond_recovery"])[:MOST_CHARS]
-    if played.verdict and played.verdict.tampered:
-        return played.verdict.tampered[0][:MOST_CHARS]
-    if "infra_failure" in played.info:
-        return str(played.info["infra_failure"].get("error", ""))[:MOST_CHARS]
-    return ""
+    info, verdict = played.info, played.verdict
+    if info.get("beyond_recovery"):
+        return str(info["beyond_recovery"])[:MOST_CHARS]
+    if verdict and verdict.tampered:
+        return verdict.tampered[0][:MOST_CHARS]
+    if "infra_failure" in info:
+        return str(info["infra_failure"].get("error", ""))[:MOST_CHARS]
+    return str(info.get("error") or "")[:MOST_CHARS]
 
 
 def _text_of(info: dict[str, Any]) -> str:
