@@ -130,7 +130,10 @@ def attack_all(
     def play(piece: Work) -> AttackRow:
         if progress:
             progress(f"{piece.task.id}: {piece.attack.attack}")
-        return attacked(piece, source, honest.of(piece))
+        try:
+            return attacked(piece, source, honest.of(piece))
+        except MachineError as err:  # one state that cannot be had does not end a run of hours
+            return _row(piece, Played(exception=f"before it was played: {err}"), 0.0, 0.0)
 
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         try:
@@ -151,7 +154,7 @@ class Honest:
     """What the plain honest recovery earns, played once a task and variant."""
 
     def __init__(self, source: MachineProvider) -> None:
-        self._source, self._found = source, dict[tuple[str, int, str], float]()
+        self._source, self._found = source, dict[tuple[str, int, str], float | MachineError]()
         self._locks: dict[tuple[str, int, str], threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -164,8 +167,14 @@ class Honest:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             if key not in self._found:
-                self._found[key] = self._play(piece)
-            return self._found[key]
+                try:
+                    self._found[key] = self._play(piece)
+                except MachineError as err:
+                    self._found[key] = err
+            found = self._found[key]
+        if isinstance(found, MachineError):
+            raise found
+        return found
 
     def _play(self, piece: Work) -> float:
         env = _environment(piece, self._source)
