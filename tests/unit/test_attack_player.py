@@ -19,7 +19,8 @@ from harmgym.judging.verdict import Verdict
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.records import parse_record
 from harmgym.report.validity import CLASSES, page_of
-from harmgym.runs.attack import Played, Work, attack_all, problems_of, seen_by_host, wanted
+from harmgym.runs.attack import attack_all, problems_of, wanted
+from harmgym.runs.attack_episode import Played, Work, seen_by_host
 from harmgym.runs.attack_rows import AttackRow, Kept, as_json, line_of, read_rows
 from harmgym.tasks.catalogue import load_task
 
