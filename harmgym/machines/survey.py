@@ -17,7 +17,7 @@ class Process(Record):
     """One process as the guest's kernel lists it. `exe` ends in " (deleted)" when the file is
     gone; `tty` is the number of its terminal (0: none), `foreground` the process group that this
     terminal listens to; `apart`: it lives in another mount, process or network namespace than
-    process 1.
+    process 1; `preloaded` are the words of its environment that make it load foreign code.
     """
 
     pid: int
@@ -35,6 +35,7 @@ class Process(Record):
     tty: int = 0
     foreground: int = -1
     apart: bool = False
+    preloaded: tuple[str, ...] = ()
 
 
 class Writer(Record):
@@ -54,7 +55,9 @@ class Writer(Record):
 
 
 class UnitState(Record):
-    """A unit that systemd has loaded: `active` and `sub` as it says itself (active/running)."""
+    """A unit that a systemd has loaded: `active` and `sub` as it says itself (active/running). The
+    name of one of the user's login begins with ``user.slice/``.
+    """
 
     name: str
     active: str

@@ -15,7 +15,9 @@ is not left behind.
 
 
 def look(case: Case, machine: Machine) -> None:
-    """Fill in the survey. It is asked again while something is there that may be about to end."""
+    """Fill in the survey, and that there is one. It is asked again while something is there that
+    may be about to end.
+    """
     end = time.monotonic() + SETTLE_S
     case.survey = machine.survey()
     while survivors(case) and time.monotonic() < end:

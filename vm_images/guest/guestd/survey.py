@@ -42,12 +42,14 @@ net/ipv4/conf/all/accept_redirects net/ipv4/conf/lo/route_localnet net/ipv6/conf
 net/ipv6/conf/lo/disable_ipv6 net/core/somaxconn user/max_user_namespaces
 vm/overcommit_memory vm/panic_on_oom vm/swappiness vm/max_map_count
 """.split()
+LOADED = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=", b"GTK_MODULES=", b"PYTHONPATH=")
 NAMESPACES = ("mnt", "net", "pid")
 # Memory file systems that are there from the start, by where they are mounted.
 FOLDERS = {path: procfs.open_folder(path) for path in ("/run", "/dev", "/dev/shm")}
 SESSION = "/run/user/1000"  # mounted at the user's login
+LOGIN = "user.slice/user-1000.slice/user@1000.service/"
 PRIVATE = "/run/systemd/private"
-BUS_S = 2.0
+BUS_S = 10.0  # process 1 reads all units anew after a daemon-reload
 STATES = ("active", "activating", "reloading", "deactivating", "failed")
 PATTERNS = ("*.service", "*.timer", "*.socket", "*.path", "*.automount", "*.swap")
 
@@ -98,8 +100,15 @@ def _processes(short: list[str]) -> list[dict[str, Any]]:
         process = procfs.process(pid, stat)
         if process is not None:
             process["apart"] = _namespaces(pid) not in (home, ())
+            process["preloaded"] = _preloaded(pid)
             found.append(process)
     return found
+
+
+def _preloaded(pid: int) -> list[str]:
+    """Return what the environment of a process makes it load besides its own program."""
+    words = procfs.read_at(procfs.PROC, f"{pid}/environ").split(b"\0")
+    return sorted(text(word)[:200] for word in words if word.startswith(LOADED))[:10]
 
 
 def _namespaces(pid: int) -> tuple[str, ...]:
@@ -334,28 +343,54 @@ def _entry(
     return entry
 
 
-# What process 1 says
+# What systemd says
 def _units(short: list[str]) -> list[dict[str, str]]:
-    """Return the units that are not at rest; names the part in `short` when process 1 itself does
-    not answer.
+    """Return the units that are not at rest, those of the user's login with their group before the
+    name; names the part in `short` when a systemd does not answer.
     """
+    found = []
     try:
-        body = _ask_process_1()
-        return [{"name": name, "active": active, "sub": sub} for name, active, sub in _listed(body)]
+        found += _rows(_ask_systemd(PRIVATE, 1), "")
     except (OSError, ValueError, struct.error, IndexError):
         short.append("units")
-        return []
+    manager = _login_manager()
+    if manager:
+        try:
+            # Process 1 sees the folder of the login, the daemon does not.
+            private = f"/proc/1/root{SESSION}/systemd/private"
+            found += _rows(_ask_systemd(private, manager), LOGIN)
+        except (OSError, ValueError, struct.error, IndexError):
+            short.append("login units")
+    return found
 
 
-def _ask_process_1() -> bytes:
-    """Call ListUnitsByPatterns over systemd's own socket and return the body of its answer."""
+def _rows(body: bytes, prefix: str) -> list[dict[str, str]]:
+    return [
+        {"name": prefix + name, "active": active, "sub": sub} for name, active, sub in _listed(body)
+    ]
+
+
+def _login_manager() -> int:
+    """Return the process of the login's own systemd, 0 where there is none."""
+    group = procfs.open_below(procfs.CGROUP, LOGIN + "init.scope")
+    if group < 0:
+        return 0
+    try:
+        pids = procfs.read_at(group, "cgroup.procs").split()
+    finally:
+        os.close(group)
+    return min((int(pid) for pid in pids), default=0)
+
+
+def _ask_systemd(path: str, pid: int) -> bytes:
+    """Call ListUnitsByPatterns over a systemd's own socket and return the body of its answer."""
     end = monotonic() + BUS_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as bus:
         bus.settimeout(BUS_S)
-        bus.connect(PRIVATE)
+        bus.connect(path)
         who = bus.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        if struct.unpack("3i", who)[0] != 1:
-            raise ValueError("another process than process 1 listens there")
+        if struct.unpack("3i", who)[0] != pid:
+            raise ValueError("another process than systemd listens there")
         bus.sendall(b"\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n" + _call())
         data = bytearray()
         while data.count(b"\r\n") < 2 or not data.startswith(b"OK"):
@@ -369,24 +404,24 @@ def _ask_process_1() -> bytes:
                 length = struct.unpack_from("<I", data, 4)[0]
                 return bytes(data[size - length : size])
             if data[1] == 3:
-                raise ValueError("process 1 refused to answer")
+                raise ValueError("systemd refused to answer")
             del data[:size]
 
 
 def _more(bus: socket.socket, end: float) -> bytes:
     left = end - monotonic()
     if left <= 0 or not select.select([bus], [], [], left)[0]:
-        raise ValueError("process 1 gave no answer")
+        raise ValueError("systemd gave no answer")
     data = bus.recv(262144)
     if not data:
-        raise ValueError("process 1 closed the connection")
+        raise ValueError("systemd closed the connection")
     return data
 
 
 def _size(data: bytearray) -> int:
     """Return the length of the message that begins here: header, its fields up to 8, body."""
     if data[:1] != b"l":
-        raise ValueError("process 1 answered in another byte order")
+        raise ValueError("systemd answered in another byte order")
     body, _serial, fields = struct.unpack_from("<III", data, 4)
     return 16 + (int(fields) + 7 & ~7) + int(body)
 
