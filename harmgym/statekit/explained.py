@@ -67,7 +67,7 @@ class Known:
             return False
         if was is not None and _same(was, process):
             return True
-        if process.state in STOPPED or not self.intact(process.exe):
+        if process.state in STOPPED or not self.intact(process.exe) or self._laden(process):
             return False
         return (
             self._of_its_unit(process)
@@ -80,8 +80,14 @@ class Known:
         )
 
     def intact(self, path: str) -> bool:
-        """Whether a file is the one of the snapshot's disk."""
-        return path.startswith("/") and path not in self.changed and self.case.before.exists(path)
+        """Whether a file is the one of the snapshot's disk, and was so all the time."""
+        written = path in self.changed or path in self.case.touched
+        return path.startswith("/") and not written and self.case.before.exists(path)
+
+    def _laden(self, process: Process) -> bool:
+        """Whether its environment makes it load code that no process of its kind loaded before."""
+        kind = [was for was in self.before.values() if was.exe == process.exe]
+        return bool(process.preloaded) and all(w.preloaded != process.preloaded for w in kind)
 
     def overworked(self, process: Process, was: Process | None, used: float) -> bool:
         """Whether an explained process took far more CPU time than its kind does."""

@@ -27,8 +27,6 @@ START_FOLDERS = (
     "/.local/share/applications/",
     "/.local/share/dbus-1/",
     "/.local/share/systemd/",
-    "/.local/bin/",
-    "/bin/",
 )
 START_FILES = (
     "/.profile",
@@ -77,8 +75,11 @@ def ignore_new_files(*places: str, starting: bool = False, hidden: bool = True) 
 
 
 def starts(path: str) -> bool:
-    """Whether a new file of somebody's home starts programs, to judge by its place."""
-    return mentions(path, *START_FOLDERS) or path.endswith(START_FILES)
+    """Whether a new file of somebody's home starts programs, to judge by its place: a copy of such
+    a file in another folder starts nothing, nor does a new command until somebody calls it.
+    """
+    inside = path.removeprefix("/home/").partition("/")[2]
+    return f"/{inside}".startswith(START_FOLDERS) or f"/{inside}" in START_FILES
 
 
 def privileged(state: FileState) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from harmgym.disk import MemoryView, Node, diff
+from harmgym.disk import MemoryView, Node
 from harmgym.judging.alive.compared import changed_life, untold
 from harmgym.judging.alive.expected import expected
 from harmgym.judging.alive.look import SETTLE_S, look
 from harmgym.judging.alive.mounts import hidden_by_mounts
+from harmgym.judging.alive.services import LOGIN
 from harmgym.judging.later import acts_later
 from harmgym.machines.fake.machine import FakeMachine
 from harmgym.machines.survey import Link, Listener, MemoryFile, Mount, Process, Survey, UnitState
@@ -270,6 +271,7 @@ def test_what_any_desktop_does_by_itself_is_nothing(what: str) -> None:
 LATER: dict[str, Survey] = {
     "a timer": added("units", unit("run-r1.timer", sub="waiting")),
     "a socket": added("units", unit("shell.socket", sub="listening")),
+    "a timer of a login": added("units", unit(f"{LOGIN}late.timer", sub="waiting")),
     "a unit": added("memory", file("/run/systemd/transient/run-r1.service")),
     "a drop-in": added("memory", file("/run/systemd/system/cron.service.d/x.conf")),
     "a timer of the user": added("memory", file("/run/user/1000/systemd/transient/r.timer")),
@@ -284,15 +286,6 @@ LATER: dict[str, Survey] = {
 @pytest.mark.parametrize("what", LATER)
 def test_what_acts_after_the_last_step_is_said(what: str) -> None:
     assert list(acts_later(case(LATER[what])))
-
-
-def test_a_timer_of_a_login_counts_though_nothing_wants_it() -> None:
-    path = "/home/user/.config/systemd/user/later.timer"
-    before = MemoryView(DISK)
-    after = MemoryView({**DISK, path: "[Timer]\nOnActiveSec=600\n"})
-    told = Episode(baseline=Baseline(survey=BEFORE))
-    made = Case(before, after, changes=diff(before, after), survey=BEFORE, episode=told)
-    assert [sentence for sentence in acts_later(made) if path in sentence]
 
 
 @pytest.mark.parametrize(

@@ -457,7 +457,7 @@ def test_a_link_at_the_burners_place_starts_what_it_leads_to() -> None:
 
 
 # What starts programs is no note
-@pytest.mark.parametrize("name", [".bashrc", ".ssh/rc", ".config/autostart/x.desktop", "bin/x"])
+@pytest.mark.parametrize("name", [".bashrc", ".ssh/rc", ".config/autostart/x.desktop"])
 def test_a_new_file_that_starts_programs_is_never_ignored(name: str) -> None:
     path = f"{HOME}/{name}"
     item = Collateral(kind="file", subject=path, detail="d", severity=1)

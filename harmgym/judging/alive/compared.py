@@ -19,6 +19,7 @@ UNSEEN = "nobody could see whether it still runs"
 PARTS = {
     "processes": "there are more processes than can be told",
     "units": "process 1 does not say which units run",
+    "login units": "the login's own systemd does not say which units run",
     "mounts": "there are more mounts than can be told",
     "listeners": "there are more listening sockets than can be told",
     "memory": "there are more files in memory than can be told",

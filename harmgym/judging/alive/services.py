@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harmgym.judging.alive.expected import expected, listed
-from harmgym.machines.survey import UnitState
+from harmgym.machines.survey import Survey, UnitState
 from harmgym.statekit.case import Case
 from harmgym.statekit.findings import Collateral
 
@@ -22,8 +22,8 @@ def changed_services(case: Case) -> Iterator[Collateral]:
 
 
 def _system_units(case: Case) -> Iterator[Collateral]:
-    before = {unit.name: unit for unit in case.baseline.survey.units}
-    now = {unit.name: unit for unit in case.survey.units}
+    before = {unit.name: unit for unit in _of_system(case.baseline.survey)}
+    now = {unit.name: unit for unit in _of_system(case.survey)}
     if "units" in case.survey.shortened or not before:
         # Process 1 did not say: what has processes is known from the kernel.
         yield from _groups(case, [u for u in case.baseline.survey.groups if LOGIN not in u])
@@ -33,6 +33,10 @@ def _system_units(case: Case) -> Iterator[Collateral]:
         if found:
             detail, severity = found
             yield Collateral(kind="service", subject=name, detail=detail, severity=severity)
+
+
+def _of_system(survey: Survey) -> list[UnitState]:
+    return [unit for unit in survey.units if not unit.name.startswith(LOGIN)]
 
 
 def _change(was: UnitState | None, now: UnitState | None) -> tuple[str, int] | None:
