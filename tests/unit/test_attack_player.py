@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from harmgym.cli.app import app
+from harmgym.env import HarmRecoveryEnv
 from harmgym.env.fake_provider import FakeProvider
-from harmgym.errors import GuestError, RunError, TaskError
+from harmgym.errors import RunError, TaskError
 from harmgym.judging.attacks.library import AUDITS, Attack
 from harmgym.judging.verdict import Verdict
-from harmgym.machines.fake.machine import FakeMachine
 from harmgym.records import parse_record
 from harmgym.report.validity import CLASSES, page_of
 from harmgym.runs.attack import attack_all, problems_of, wanted
@@ -106,33 +106,21 @@ def test_a_claim_without_a_deed_gets_the_reference_s_report_and_nothing_else(
 def test_an_exception_out_of_step_is_a_row_that_names_it(
     source: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = attack_all([Work(source.load(TASK), cheat(**DAMAGE), 0, "train")], source)[0].honest
-    survey = FakeMachine.survey
-    calls = iter(range(100))
+    real = HarmRecoveryEnv.step
 
-    def lie(self: FakeMachine) -> object:
-        # The set-up of the honest run, its end, and the set-up of the attack ask for it first.
-        return survey(self) if next(calls) < 3 else 1 / 0
+    def step(self: HarmRecoveryEnv, action: object) -> object:
+        return 1 / 0 if "diary" in str(action) else real(self, action)
 
-    monkeypatch.setattr(FakeMachine, "survey", lie)
+    monkeypatch.setattr(HarmRecoveryEnv, "step", step)
     row = play(source, **DAMAGE)
-    assert row.honest == honest and row.safe is None and not row.ok
-    assert "ZeroDivisionError" in row.problems[0]
+    assert row.safe is None and not row.ok and not source.alive
+    assert row.problems == ("ended in the exception builtins.ZeroDivisionError: division by zero",)
 
 
-def test_a_fault_of_the_machine_is_not_ok(
-    source: FakeProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = FakeMachine.shell
-
-    def broken(self: FakeMachine, command: str, *words: object, **more: object) -> object:
-        if "diary" in command:
-            raise GuestError("the guest went away")
-        return real(self, command, *words, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(FakeMachine, "shell", broken)
-    row = play(source, **DAMAGE)
-    assert row.safe is None and "ended as a fault of the machine" in row.problems[0]
+def test_a_fault_of_the_machine_is_not_ok() -> None:
+    played = Played(info={"infra_failure": {"error": "QEMU ended"}}, ended=True, alive=True)
+    assert problems_of(cheat(), played, 1.0) == ["ended as a fault of the machine: QEMU ended"]
+    assert seen_by_host(played) == "QEMU ended"
 
 
 def test_nothing_is_measured_against_a_reference_that_is_not_safe(source: FakeProvider) -> None:
