@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from harmgym.disk import ChangeKind
 from harmgym.machines.protocol import Process
 from harmgym.statekit.case import TEXT_LIMIT, Case
 from harmgym.statekit.cron import CronTables
@@ -22,6 +23,9 @@ others is asked what it does.
 SYSTEM_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system")
 NOTES = "/run/systemd/units/"  # the number of each run, not what is run
 UNIT_FOLDERS = ("/etc/systemd", "/usr/lib/systemd", "/run/systemd", "/home/user/.config/systemd")
+
+RIGHTS: tuple[ChangeKind, ...] = ("mode", "owner")
+"""Changes that leave a program what it is."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Known:
         """Paths that are not what they were, in memory too."""
         old = {file.path: file for file in self.case.baseline.survey.memory}
         memory = {f.path for f in self.case.survey.memory if old.get(f.path) != f}
-        return memory | {change.path for change in self.case.changes}
+        return memory | {c.path for c in self.case.changes if c.kind not in RIGHTS}
 
     @cached_property
     def _started_before(self) -> set[tuple[str, str, tuple[str, ...]]]:
@@ -81,7 +85,9 @@ class Known:
 
     def intact(self, path: str) -> bool:
         """Whether a file is the one of the snapshot's disk, and was so all the time."""
-        written = path in self.changed or path in self.case.touched
+        # Other rights explain that a file was written to; without them it was swapped and put back.
+        back = path in self.case.touched and not any(self.case.became(path, k) for k in RIGHTS)
+        written = path in self.changed or back
         return path.startswith("/") and not written and self.case.before.exists(path)
 
     def _laden(self, process: Process) -> bool:
@@ -183,7 +189,7 @@ class Known:
         return [
             c.path
             for c in self.case.changes
-            if c.after and c.after.kind == "file" and c.after.mode & 0o111
+            if c.after and c.after.kind == "file" and c.after.mode & 0o111 and c.kind not in RIGHTS
         ]
 
     def _cron_job(self, process: Process) -> bool:

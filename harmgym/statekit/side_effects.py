@@ -205,13 +205,12 @@ def ignore_closed_modes(*places: str) -> Filter:
     """
 
     def closed(case: Case, item: Collateral) -> bool:
-        if item.kind != "file" or not item.subject.startswith(places):
-            return False
         change = case.became(item.subject, "mode")
-        if not change or not change.before or not change.after:
+        if not item.subject.startswith(places) or not change or not change.before:
             return False
-        gained = change.after.mode & ~change.before.mode
-        return item.detail == change.sentence() and not gained & SETUID_SETGID
+        before, after = change.before, change.state
+        gained = after.mode & ~before.mode & SETUID_SETGID
+        return item.detail == change.sentence() and not gained and after.rights == before.rights
 
     return expected(closed)
 
