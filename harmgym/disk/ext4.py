@@ -181,6 +181,7 @@ class Ext4:
             raise CorruptFileSystem(f"{chain.files[0]}: an inode table lies outside the disk")
         self._block_cache: dict[int, bytes] = {}
         self._entry_cache: dict[int, dict[str, int]] = {}
+        self._inode_cache: dict[int, Inode] = {}
 
     def _read_superblock(self, sb: bytes) -> None:
         where = self.chain.files[0]
@@ -239,16 +240,21 @@ class Ext4:
         return data
 
     def inode(self, number: int) -> Inode:
-        """Read one inode."""
+        """Read one inode; some ten thousand are kept: every lookup of a path reads its folders."""
+        found = self._inode_cache.get(number)
+        if found is not None:
+            return found
         if not 1 <= number <= self.inodes:
             raise CorruptFileSystem(
                 f"{self.chain.files[0]}: points to inode {number}, which does not exist"
             )
         group, index = divmod(number - 1, self.inodes_per_group)
         at = index % PER_BLOCK * INODE_SIZE
-        return parse_inode(
-            number, self.block(int(self.tables[group]) + index // PER_BLOCK)[at : at + INODE_SIZE]
-        )
+        record = self.block(int(self.tables[group]) + index // PER_BLOCK)[at : at + INODE_SIZE]
+        if len(self._inode_cache) > 50_000:
+            self._inode_cache.clear()
+        self._inode_cache[number] = parse_inode(number, record)
+        return self._inode_cache[number]
 
     def inodes_of(self, numbers: Sequence[int]) -> list[Inode]:
         """Read many inodes with few calls; returned in the order given."""
