@@ -85,7 +85,8 @@ class Journal:
         """Take the journal away. Idempotent."""
         if self.path.exists():
             self._open = False
-            self._connected().close()
+            with contextlib.suppress(ConnectionRefusedError):  # an app that leaves wakes it as well
+                self._connected().close()
             self._reader.join()
             self.path.unlink()
 
