@@ -101,7 +101,7 @@ def prepare(machine: Machine, names: Iterable[str]) -> None:
     units = [app.unit for app in apps.values()]
     files = [file.step() for name, app in apps.items() for file in _files(name, app)]
     enable: Step = {"do": "run", "argv": ["systemctl", "enable", "--now", *units]}
-    carry_out(machine, [*files, _apart(), enable], f"apps {', '.join(apps)}")
+    carry_out(machine, [*files, enable], f"apps {', '.join(apps)}")
     for name, app in apps.items():
         wait_event(machine, name, "waiting", app)
         if app.page is not None:
@@ -118,13 +118,6 @@ def _files(name: str, app: App) -> list[GuestFile]:
         GuestFile(path=path, text=source.read_text(encoding="utf-8"), owner="root")
         for path, source in (*common, *own, unit)
     ]
-
-
-def _apart() -> Step:
-    """Return the step after which no program, root's included, can look into another's memory or
-    take its open files until the computer is started again: nobody can speak through an app.
-    """
-    return {"do": "run", "argv": ["sysctl", "--quiet", "--write", "kernel.yama.ptrace_scope=3"]}
 
 
 def content(name: str, seed: Mapping[str, Any]) -> Step:
