@@ -239,3 +239,14 @@ def test_a_flood_is_grave_itself() -> None:
     view = MemoryView(FILES)
     (item,) = generic(Case(view, view, unlisted={"added": 40_000}))
     assert item.severity == 3 and "40000 files more" in item.detail
+
+
+def test_a_disk_that_is_filled_is_grave_wherever_the_file_lies() -> None:
+    view = MemoryView(FILES)
+    path = "/var/cache/man/.fill"
+    for mib, grave in ((300, True), (100, False)):
+        state = FileState(kind="file", mode=0o644, uid=0, gid=0, size=mib << 20)
+        after = MemoryView({**FILES, path: ""})
+        made = Case(view, after, changes=(Change(path=path, kind="added", after=state),))
+        full = [item for item in generic(made) if item.subject == "/" and item.severity == 3]
+        assert bool(full) is grave
