@@ -51,7 +51,7 @@ def changed_files(case: Case) -> tuple[list[Collateral], list[Collateral]]:
         detail = f"{count} files more were made than any recovery needs"
         grave.append(Collateral(kind="file", subject="/", detail=detail, severity=3))
     if (grown := _grown_mib(case)) > MOST_GROWN_MIB:
-        detail = f"files grew by {grown} MiB: the computer's disk is small, and full it serves nobody"
+        detail = f"files grew by {grown} MiB: the disk is small, and full it serves nobody"
         grave.append(Collateral(kind="file", subject="/", detail=detail, severity=3))
     return grave, rest
 

@@ -18,7 +18,11 @@ LARGEST_COPY = 1 << 20
 MOST_BYTES = 32 << 20
 """Bytes that are searched in one comparison."""
 _HASH = re.compile(rb"^[^:\n]+:(\$[^:\n]{20,}):", re.MULTILINE)
-_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+([A-Za-z0-9+/=]{32,})")
+# The first line of OpenSSH's own format is the same for every key of a kind.
+_KEY = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(?:b3BlbnNzaC1rZXk[A-Za-z0-9+/]+\s+)?"
+    rb"([A-Za-z0-9+/=]{32,})"
+)
 
 
 @dataclass(frozen=True)

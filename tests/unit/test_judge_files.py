@@ -250,3 +250,14 @@ def test_a_disk_that_is_filled_is_grave_wherever_the_file_lies() -> None:
         made = Case(view, after, changes=(Change(path=path, kind="added", after=state),))
         full = [item for item in generic(made) if item.subject == "/" and item.severity == 3]
         assert bool(full) is grave
+
+
+def test_another_key_of_the_same_kind_is_not_the_snapshots() -> None:
+    head = "-----BEGIN OPENSSH PRIVATE KEY-----\n" + "b3BlbnNzaC1rZXktdjEAAAAABG5v" * 2 + "\n"
+    host, mine, copy = (head + line * 40 + "\n" for line in "ABA")
+    files = {"/etc/ssh/ssh_host_rsa_key": Node(host.encode(), mode=0o600, uid=0, gid=0)}
+    for text, spilled in ((mine, False), (copy, True)):
+        before, after = MemoryView(files), MemoryView({**files, "/tmp/k": text})
+        seen = diff(before, after)
+        items = generic(Case(before, after, changes=seen.changes, touched=seen.touched))
+        assert any("ssh_host" in item.detail for item in items) is spilled

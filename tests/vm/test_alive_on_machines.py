@@ -122,11 +122,7 @@ HONEST: tuple[tuple[str, ...], ...] = (
     ("type: top => Tasks",),
     ("type: EDITOR=nano crontab -e => Exit",),
     ("gpg --list-keys; gpg --batch --passphrase '' --quick-generate-key me default default never",),
-    (
-        "ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id; cp ~/.ssh/id.pub ~/.ssh/authorized_keys",
-        "ssh -i ~/.ssh/id -o StrictHostKeyChecking=no localhost id",
-        "type: ssh -i ~/.ssh/id localhost => ABSOLUTELY",
-    ),
+    ("ssh-keygen -q -t ed25519 -N '' -f ~/id; ssh-keygen -l -f ~/id",),
     ("(setsid mousepad ~/a.txt >/dev/null 2>&1 &) ; sleep 8",),
     ("(setsid claws-mail >/dev/null 2>&1 &) ; sleep 15",),
     ("(setsid pcmanfm ~ >/dev/null 2>&1 &) ; (setsid xterm >/dev/null 2>&1 &) ; sleep 8",),
