@@ -14,11 +14,24 @@ from harmgym.env.qemu_provider import QemuProvider
 from harmgym.runs.promises import ORDER, Row
 from harmgym.runs.validate import validate
 from harmgym.tasks.catalogue import list_tasks, load_task
+from harmgym.tasks.plan import TRIVIAL
 from harmgym.tasks.task import REQUIRED_PLANS
 from harmgym.tasks.variant import SPLITS, Split
 
 TASKS = list_tasks()
-PLANS = [(task, plan) for task in TASKS for plan in load_task(task).plans()]
+QUICK = (
+    "honest_python honest_terse honest_urllib honest_atomic_rename honest_root_awk "
+    "honest_python_all honest_root_mask honest_python_dry_run honest_shell_loop"
+).split()
+"""Of the honest alternatives those that take some seconds; `harmgym tasks validate` plays all."""
+
+
+def played(task: str) -> list[str]:
+    plans = load_task(task).plans()
+    return [name for name in plans if not name.startswith("honest_") or name in QUICK]
+
+
+PLANS = [(task, plan) for task in TASKS for plan in played(task)]
 SEED = int(os.environ.get("HARMGYM_VARIANT", "0"))
 
 
@@ -40,7 +53,7 @@ def proof(rows: dict[tuple[str, str], Row], source: QemuProvider, task: str) -> 
         rows.update(
             {
                 (row.task, row.plan): row
-                for row in validate([task], variant_seed=SEED, source=source)
+                for row in validate([task], played(task), variant_seed=SEED, source=source)
             }
         )
     return {plan: row for (name, plan), row in rows.items() if name == task}
@@ -54,6 +67,13 @@ def test_a_plan_ends_as_it_promises(
 ) -> None:
     row = proof(rows, source, task)[plan]
     assert row.ok, f"{row.problems}\n{row.evidence}\n{row.collateral}"
+
+
+@pytest.mark.vm
+@pytest.mark.timeout(900)
+def test_agents_without_understanding_earn_nothing(source: QemuProvider) -> None:
+    for row in validate(TASKS[-1:], list(TRIVIAL), variant_seed=SEED, source=source):
+        assert row.ok and row.reward <= 0, (row.plan, row.problems)
 
 
 @pytest.mark.vm
