@@ -609,7 +609,7 @@ def test_processes_are_as_the_kernel_says(guest: Guest) -> None:
             "sleep",
         )
         assert mine.exe == os.path.realpath(str(shutil.which("sleep")))
-        assert mine.state in "SR", "asleep, or on a busy host still on its way there"
+        assert mine.state in "SRD", "asleep, or on a busy host still on its way there"
         assert parent.start_s < mine.start_s and parent.cpu_s > 0
     finally:
         child.kill()
