@@ -130,7 +130,7 @@ HONEST: tuple[tuple[str, ...], ...] = (
     ("hostnamectl; timedatectl; localectl; systemctl --user daemon-reload",),
     (f"{SUDO} systemd-run --wait --pipe true; systemd-run --user --wait true; eval $(ssh-agent)",),
     (f"git init -q /tmp/g; python3 -c 'print(1)'; {SEARCH}",),
-    ("type: exit => user@", "id"),
+    ("exit", "id"),
 )  # fmt: skip
 
 
