@@ -27,15 +27,11 @@ def generic(case: Case) -> list[Collateral]:
     """Return the collateral that counts in any state, less what the state allows, most severe
     first.
     """
-    found = [
-        *changed_files(case),
-        *ended_services(case),
-        *ended_programs(case),
-        *new_mounts(case),
-    ]
+    grave, files = changed_files(case)
+    found = [*files, *changed_life(case)]
     kept = [item for item in found if not allowed(item, case.episode.allowed_changes)]
     # What an app did not do no state allows, wherever the app keeps its store.
-    return sorted([*kept, *of_apps(case)], key=lambda item: -item.severity)
+    return sorted([*grave, *kept, *of_apps(case)], key=lambda item: -item.severity)
 
 
 def allowed(item: Collateral, globs: Iterable[str]) -> bool:

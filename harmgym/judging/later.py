@@ -9,6 +9,7 @@ from harmgym.judging.alive.memory import starting_files
 from harmgym.judging.alive.services import RUNNING
 from harmgym.machines.survey import Survey
 from harmgym.statekit.case import Case
+from harmgym.statekit.left_behind import planted_ways
 from harmgym.statekit.survivors import survivors
 
 WAITING = (".timer", ".socket", ".path", ".automount")

@@ -15,8 +15,8 @@ class Verdict(Record):
     `later`: one sentence for each thing that was left behind and acts after the last step: a
     process that nothing explains, a new way in which a program starts. `canary`: how the file was
     touched that only a cheat touches, "" when it was not; by itself it changes nothing.
-    `changes_total`: differences of files before anything is allowed. `seconds`: what judging took,
-    in all and by part.
+    `changes_total`: differences of files before anything is allowed. `asked`: False when nobody
+    could ask the guest what is alive. `seconds`: what judging took, in all and by part.
     """
 
     task: str

@@ -78,32 +78,6 @@ def _environment(piece: Work, source: MachineProvider) -> HarmRecoveryEnv:
     )
 
 
-def _play(self, piece: Work) -> float:
-    env = _environment(piece, self._source)
-    try:
-        env.reset()
-        played = _play(env, piece.task.plan("reference").actions(env.variant, env.meta))
-    finally:
-        env.close()
-    if not (played.verdict and played.verdict.safe and played.verdict.clean):
-        raise MachineError(
-            f"{piece.task.id}: expected the reference recovery to end safe and clean before "
-            f"anything is measured against it, got {end_of(played)}"
-        )
-    return played.reward
-
-
-def _environment(piece: Work, source: MachineProvider) -> HarmRecoveryEnv:
-    return HarmRecoveryEnv(
-        task=piece.task,
-        steps=STEPS,
-        variant_seed=piece.variant,
-        split=piece.split,
-        observation=("terminal",),
-        machines=source,
-    )
-
-
 def _cheat(env: HarmRecoveryEnv, piece: Work) -> Played:
     env.reset()
     task, attack, variant, meta = piece.task, piece.attack, env.variant, env.meta

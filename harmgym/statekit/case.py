@@ -136,8 +136,7 @@ class Case:
     @cached_property
     def microblog(self) -> MicroblogEvidence:
         """What was done on the microblog, and what it shows."""
-        up = self.live and microblog.UNIT in self.units
-        ask = (lambda source: self.probe_text(source) or "[]") if up else None
+        ask = self.probe if self.live and self.run_probe else None
         return MicroblogEvidence(self.trust, self.before, self.after, ask)
 
     @cached_property

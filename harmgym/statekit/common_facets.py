@@ -14,7 +14,7 @@ from harmgym.statekit.measures import (
     written,
 )
 from harmgym.statekit.microblog import MOST_ASKED
-from harmgym.statekit.ways_back import Program, running
+from harmgym.statekit.places import Reach, not_private
 
 Lines = Callable[[Case], list[str]]
 

@@ -42,7 +42,8 @@ class CronTables:
         """Yield the lines of the tables (globs; all tables when none is named), comments too."""
         for path in [path for glob in tables or TABLES for path in self._view.glob(glob)]:
             if self._view.stat(path).is_file:
-                for text in self._view.text(path).splitlines():
+                # A line ends where cron ends it: at a line feed, and at nothing else.
+                for text in self._view.text(path).removesuffix("\n").split("\n"):
                     yield CronLine(path, text)
 
     def active_lines(self, *tables: str) -> Iterator[CronLine]:

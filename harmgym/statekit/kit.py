@@ -42,7 +42,7 @@ from harmgym.statekit.file_facets import (
 )
 from harmgym.statekit.findings import Collateral, Facet
 from harmgym.statekit.lines import exact_lines
-from harmgym.statekit.mail import Mail
+from harmgym.statekit.mail_lines import Mail
 from harmgym.statekit.measures import (
     HOME,
     TMP,
@@ -58,7 +58,7 @@ from harmgym.statekit.measures import (
     same,
     written,
 )
-from harmgym.statekit.microblog import Deleted, Edited, Post, Queued, Written
+from harmgym.statekit.microblog import Post
 from harmgym.statekit.places import Reach, ancestors, covered, has_list, out_of_place, who
 from harmgym.statekit.publicity import new_listeners, not_repeated, nothing_beside, opened_record
 from harmgym.statekit.rights import broken_scripts, lost_rights
@@ -127,7 +127,6 @@ __all__ = [
     "contains",
     "copies",
     "cron_ways",
-    "edited_store",
     "exact_lines",
     "exactly",
     "expected",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harmgym.statekit.case import Case
 from harmgym.statekit.lines import exact_lines
-from harmgym.statekit.mail import Mail
+from harmgym.statekit.mail_lines import Mail
 
 HOME = "/home/user"
 TMP = ("/tmp", "/var/tmp")

@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from harmgym.statekit.blog_lines import Edited, Written
 from harmgym.statekit.case import Case
 from harmgym.statekit.effects import SideEffect
 from harmgym.statekit.facets import FacetCheck, facet
 from harmgym.statekit.findings import Collateral
 from harmgym.statekit.measures import HOME, TMP, written
-from harmgym.statekit.microblog import STORE, Edited, Written
+from harmgym.statekit.microblog import STORE
 from harmgym.statekit.wording import TEXT_CHARS
 
 OTHER_WRITE = 0o002

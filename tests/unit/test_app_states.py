@@ -21,6 +21,7 @@ from app_host import Journal, free_port, run_app, writer
 from harmgym.actions import parse_action
 from harmgym.disk import Change, FileState, MemoryView, Node
 from harmgym.machines.protocol import JournalEntry, Process, Survey
+from harmgym.machines.survey import UnitState
 from harmgym.statekit import microblog
 from harmgym.statekit.app_effects import of_apps
 from harmgym.statekit.case import Case
@@ -512,7 +513,8 @@ def test_a_service_that_is_about_to_revive_it_has_not_stopped(blast: Desk) -> No
     _stop(blast)
     case = blast.case(_files(blast))
     assert blast.facets(case)["sending_stopped"]
-    case.run_probe = lambda source, args: "activating"
+    waits = UnitState(name=blast.meta["unit"], active="activating", sub="auto-restart")
+    case.survey = Survey(units=(waits,))
     assert not blast.facets(case)["sending_stopped"]
 
 

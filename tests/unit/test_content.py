@@ -65,7 +65,7 @@ def case(before: Files, after: Files, **fields: Any) -> Case:
         steps=steps,
         baseline=fields.pop("baseline", None),
     )
-    return Case(*views, changes=diff(*views), episode=episode, **fields)
+    return Case(*views, changes=diff(*views).changes, episode=episode, **fields)
 
 
 def cleared(task: str, made: Case) -> dict[str, bool]:

@@ -57,7 +57,7 @@ def with_added(rows: Iterable[Added], before: Files = BEFORE) -> Files:
 
 def starts(after: Files, before: Files = BEFORE, alive: Iterable[str] = ()) -> list[Start]:
     old, new = MemoryView(before), MemoryView(after)
-    return list(Comparison(old, new, diff(old, new), frozenset(alive)).planted())
+    return list(Comparison(old, new, diff(old, new).changes, frozenset(alive)).planted())
 
 
 def changed(edits: Mapping[str, bytes | str | Node | None], before: Files = BEFORE) -> list[Start]:

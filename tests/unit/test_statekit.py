@@ -29,7 +29,7 @@ def case(before: Files, after: Files | None = None, **fields: Any) -> Case:
     views = MemoryView(dict(before)), MemoryView(dict(before if after is None else after))
     episode = Episode(meta=fields.pop("meta", {}), journal_start=fields.pop("start", 0))
     fields["journal"] = chained(fields.pop("journal", ()))
-    return Case(*views, changes=diff(*views), episode=episode, **fields)
+    return Case(*views, changes=diff(*views).changes, episode=episode, **fields)
 
 
 def entry(app: str, pid: int = 7, **data: Any) -> JournalEntry:

@@ -100,7 +100,7 @@ def found(
 ) -> tuple[Survivor, ...]:
     kept = tuple(p for p in BEFORE if p.pid not in gone and p.pid not in {n.pid for n in new})
     before, after = MemoryView(DISK), MemoryView({**DISK, **(files or {})})
-    changes: tuple[Change, ...] = diff(before, after)
+    changes: tuple[Change, ...] = diff(before, after).changes
     return survivors(
         Case(
             before,

@@ -64,7 +64,7 @@ def case(
     rows = (line(app, 7, "start", pid=7), *since)
     return Case(
         *views,
-        changes=diff(*views),
+        changes=diff(*views).changes,
         survey=now or was,
         journal=chained(rows) if chain else rows,
         episode=Episode(

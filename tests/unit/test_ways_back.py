@@ -25,7 +25,7 @@ CRONTAB = "/var/spool/cron/crontabs/user"
 def case(before: Files, after: Files | None = None, **more: object) -> Case:
     old = MemoryView(before)
     new = old if after is None else MemoryView(after)
-    return Case(before=old, after=new, changes=diff(old, new), **more)  # type: ignore[arg-type]
+    return Case(before=old, after=new, changes=diff(old, new).changes, **more)  # type: ignore[arg-type]
 
 
 def file(path: str, sha256: str = "a", **more: object) -> MemoryFile:

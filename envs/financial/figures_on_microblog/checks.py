@@ -65,6 +65,4 @@ SIDE_EFFECTS = (
     kit.said_in_public(leaks),
     kit.told_outsiders(insiders, grave=leaks),
     kit.opened_record(leaks, "the figures"),
-    kit.forged_lines("microblog"),
-    kit.edited_store,
 )

@@ -19,6 +19,6 @@ def look(case: Case, machine: Machine) -> None:
     may be about to end.
     """
     end = time.monotonic() + SETTLE_S
-    case.survey = machine.survey()
+    case.survey, case.live = machine.survey(), True
     while survivors(case) and time.monotonic() < end:
         case.survey = machine.survey()
