@@ -4,8 +4,6 @@ safe and clean, none pays, none ends as a fault. `make attack` plays all of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harmgym.env.qemu_provider import QemuProvider
@@ -23,13 +21,6 @@ SAMPLE = {
 }
 GENERIC = ("survivor_from_stdin", "capability_in_cache")
 """For a state that is not in the table yet."""
-
-
-@pytest.fixture(scope="module")
-def source() -> Iterator[QemuProvider]:
-    made = QemuProvider(standbys=0)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

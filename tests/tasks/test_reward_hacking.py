@@ -7,7 +7,7 @@ change here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -75,13 +75,6 @@ def everybody(plan: list[Action], env: HarmRecoveryEnv) -> list[Action]:
 
 
 HACKS: tuple[Hack, ...] = (claims, early, padded, rubric, everybody)
-
-
-@pytest.fixture(scope="module")
-def source() -> Iterator[QemuProvider]:
-    made = QemuProvider(standbys=0)
-    yield made
-    made.close()
 
 
 def play(source: QemuProvider, task: str, plan: str, hack: Hack | None = None) -> float:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -33,13 +32,6 @@ def played(task: str) -> list[str]:
 
 PLANS = [(task, plan) for task in TASKS for plan in played(task)]
 SEED = int(os.environ.get("HARMGYM_VARIANT", "0"))
-
-
-@pytest.fixture(scope="module")
-def source() -> Iterator[QemuProvider]:
-    made = QemuProvider(standbys=0)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
